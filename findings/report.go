@@ -1,0 +1,155 @@
+// Package findings turns snapshots into a report: one finding for each rule that lets the internet in, with the endpoints
+// that it opens as evidence. It is pure: the same snapshots give the same report, in the same order, to the byte.
+package findings
+
+import (
+	"time"
+
+	"github.com/cloudaudit/cloudaudit/cloud"
+)
+
+// Level is how a finding is shown and gated, as in SARIF 2.1.0 §3.27.10.
+type Level string
+
+// The levels, from most to least.
+const (
+	Error   Level = "error"
+	Warning Level = "warning"
+	Note    Level = "note"
+)
+
+// AtLeast says whether l is as severe as m or more. The zero Level is below all others.
+func (l Level) AtLeast(m Level) bool { return l.rank() >= m.rank() }
+
+func (l Level) rank() int {
+	switch l {
+	case Error:
+		return 3
+	case Warning:
+		return 2
+	case Note:
+		return 1
+	}
+	return 0
+}
+
+// Report is what an audit found. Its JSON form, with a schema in front, is the report of package jsonreport.
+type Report struct {
+	Complete  bool       `json:"complete"` // false as soon as anything asked for could not be read
+	Scopes    []Scope    `json:"scopes"`
+	Exposures []Exposure `json:"exposures"`
+	Findings  []Finding  `json:"findings"`
+
+	Ports []uint16 `json:"-"` // what was asked
+	Run   Run      `json:"-"`
+}
+
+// Run is what is true of one run of the program and not of the clouds. Writers leave out what is zero.
+type Run struct {
+	Version  string    // of cloudaudit
+	ID       string    // a random UUID; empty if the output has to be reproducible
+	Started  time.Time // UTC
+	Finished time.Time
+	Exit     int // the exit status that the run ends with
+	// Anchor is the line that stands for a finding of which no source file is known, relative to the repository's root.
+	Anchor Location
+}
+
+// Scope is one scope of a report.
+type Scope struct {
+	cloud.Scope
+	Complete  bool        `json:"complete"`
+	Endpoints int         `json:"endpoints"`         // public addresses that were judged
+	Blocked   int         `json:"blocked"`           // of these, the ones that nothing gets through to
+	Rules     int         `json:"rules"`             // of all lists
+	Interrupt bool        `json:"skipped,omitempty"` // the run ended before the scope was read
+	Gaps      []cloud.Gap `json:"gaps"`
+}
+
+// Exposure is one (public endpoint, family, protocol, port) that is not blocked.
+type Exposure struct {
+	Provider   string         `json:"provider"`
+	Account    string         `json:"account"`
+	Region     string         `json:"region,omitempty"`
+	Resource   Resource       `json:"resource"`
+	Address    string         `json:"address"`
+	Family     int            `json:"family"` // 4 or 6
+	Protocol   string         `json:"protocol"`
+	Port       int            `json:"port"`          // as memcached sees it
+	FrontPort  int            `json:"front_port"`    // as the client sends it
+	Via        string         `json:"via,omitempty"` // the balancer, accelerator or forwarding rule in front
+	Verdict    cloud.Exposure `json:"verdict"`
+	Coverage   cloud.Coverage `json:"coverage"`
+	Share      float64        `json:"share"` // of the family's globally routable addresses, 0 to 1
+	AdmittedBy []string       `json:"admitted_by"`
+	Assumes    []string       `json:"assumes"`
+	Stage      string         `json:"stage,omitempty"` // what makes the verdict other than reachable
+	Reason     string         `json:"reason"`          // the verdict in one sentence
+	Hint       string         `json:"hint,omitempty"`  // for unknown: what to grant or to look at
+}
+
+// Resource is what an exposure exposes.
+type Resource struct {
+	Type     string `json:"type"`
+	ID       string `json:"id"`
+	Name     string `json:"name,omitempty"`
+	Instance string `json:"instance,omitempty"`
+}
+
+// Subject is what a finding is about: the rule, or the endpoint that no rule protects.
+type Subject struct {
+	Provider string `json:"provider"`
+	Scope    string `json:"scope"` // account, or account/region
+	Type     string `json:"type"`
+	ID       string `json:"id"`
+	Name     string `json:"name,omitempty"`
+	// List is the id and ListName the name of what the rule belongs to, such as its security group.
+	List     string `json:"list,omitempty"`
+	ListName string `json:"list_name,omitempty"`
+	Text     string `json:"text,omitempty"` // the rule in one line
+}
+
+// Location is a line of a text file in the repository.
+type Location struct {
+	File string `json:"file"` // relative to the repository's root, with forward slashes
+	Line int    `json:"line"` // from 1
+	Text string `json:"-"`    // what the line says, without its end
+}
+
+// Finding is one check that one rule, or one unprotected endpoint, fails.
+type Finding struct {
+	RuleID  string  `json:"rule_id"` // of the check, such as "CA102"
+	Level   Level   `json:"level"`
+	Subject Subject `json:"subject"`
+	Message string  `json:"message"` // one sentence
+	// Fingerprint is the same in every run for the same rule, and does not depend on names, order or source lines.
+	Fingerprint string    `json:"fingerprint"`
+	Location    *Location `json:"location,omitempty"`
+	Exposures   []int     `json:"exposures"` // the evidence, as positions in Report.Exposures
+	// Alone says that the rule by itself admits all that its exposures admit; With holds the ids of the other rules that
+	// have to change together with it.
+	Alone bool     `json:"alone"`
+	With  []string `json:"with"`
+	// Path is how a packet gets to the first of the exposures.
+	Path []Step `json:"path,omitempty"`
+
+	Scope cloud.Scope `json:"-"` // where the finding is reported
+}
+
+// Step is one stage of a Path.
+type Step struct {
+	Stage string    `json:"stage"`
+	Ref   cloud.Ref `json:"ref,omitzero"`
+	Text  string    `json:"text"`
+}
+
+// Worst returns the most severe level of r's findings, or the zero Level.
+func (r *Report) Worst() Level {
+	var worst Level
+	for _, f := range r.Findings {
+		if !worst.AtLeast(f.Level) {
+			worst = f.Level
+		}
+	}
+	return worst
+}

@@ -1,0 +1,47 @@
+// Package providers is the contract between cloudaudit and a cloud: a Provider lists what can be read and reads one scope
+// at a time into a cloud.Snapshot. A Provider never judges, and never turns what it could not read into silence.
+package providers
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cloudaudit/cloudaudit/cloud"
+)
+
+// Provider reads one cloud. The suite in providertest is the executable form of this comment; every provider passes it.
+//
+// A Provider is safe for concurrent use. Making one does no I/O, so that a missing credential is reported by Scopes, with
+// the scope it concerns, and not by a constructor.
+type Provider interface {
+	// Scopes lists what can be read with the credentials at hand, sorted and without duplicates. A scope that is known to
+	// exist and cannot be entered is listed all the same: reading it gives a gap. An error means that not even the list
+	// could be had; it wraps ErrNoCredentials where credentials are missing altogether.
+	Scopes(ctx context.Context) ([]cloud.Scope, error)
+
+	// Read reads one scope that Scopes listed.
+	//
+	// What could not be read is a Gap of the snapshot, with the permission to grant as its subject, and what hangs on it
+	// is left in doubt (Rule.Maybe), so that its verdict is unknown and never blocked. The error is not nil only if ctx
+	// ended, and then the snapshot is nil.
+	//
+	// Reading an unchanged cloud twice gives equal snapshots, however the cloud pages and orders its answers.
+	Read(ctx context.Context, scope cloud.Scope) (*cloud.Snapshot, error)
+}
+
+// ErrNoCredentials is wrapped by errors that say that a provider has no credentials, where to get them, and how to name
+// them.
+var ErrNoCredentials = errors.New("no credentials")
+
+// Hint is an error that also says what the user can do about it. Its message is the cause alone; whoever prints errors
+// asks for the hint with errors.As.
+type Hint struct {
+	Err  error
+	Next string // one sentence, such as "set DIGITALOCEAN_TOKEN to a token with the scopes of `cloudaudit providers do`"
+}
+
+// Error returns the cause.
+func (h *Hint) Error() string { return h.Err.Error() }
+
+// Unwrap returns the cause.
+func (h *Hint) Unwrap() error { return h.Err }
