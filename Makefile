@@ -1,0 +1,58 @@
+# make          build, lint and test
+# make test     the tests; installs the few things that they need beside Go into .tools and node_modules
+# make race     the tests under the race detector
+# make fuzz     every fuzz target for FUZZTIME each
+# make golden   write the golden files anew, to be looked at before they are committed
+
+SHELL    := /bin/bash
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+FUZZTIME ?= 20s
+# What the lanes on foreign software run with, if this machine has no moto of its own.
+export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
+
+.PHONY: all build lint vuln test race fuzz golden tools cover clean
+all: build lint test
+
+build:
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o cloudaudit ./cmd/cloudaudit
+
+lint:
+	@unformatted=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 $(GO) tool gofumpt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofumpt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run scripts/*.sh; else echo "shellcheck: not installed, skipped"; fi
+	@$(MAKE) --no-print-directory vuln
+
+# The database of vulnerabilities is on the network; a build must not fail because it cannot be had.
+vuln:
+	@out=$$($(GO) tool govulncheck ./... 2>&1); status=$$?; \
+	if [ $$status -ne 0 ] && grep -qE 'fetching vulnerabilities|dial tcp|no such host|proxyconnect|vuln.go.dev' <<<"$$out"; \
+	then echo "govulncheck: its database cannot be had here, skipped"; \
+	else echo "$$out"; exit $$status; fi
+
+test: tools
+	$(GO) test ./...
+
+race: tools
+	$(GO) test -race ./...
+
+cover:
+	$(GO) test -cover ./traffic ./cloud
+
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+golden:
+	$(GO) test ./findings/... ./internal/cli -update
+
+tools:
+	@scripts/tools.sh
+
+clean:
+	rm -rf cloudaudit dist .tools node_modules

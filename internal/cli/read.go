@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/providers"
+)
+
+// source is a provider and the name that it was asked for by.
+type source struct {
+	name     string
+	provider providers.Provider
+}
+
+// readAll reads every scope of every source, several at a time, and returns one snapshot for each. It never fails as a
+// whole: what could not be read, because of an error or because ctx ended, is a snapshot with nothing but a gap.
+func readAll(ctx context.Context, sources []source, concurrency int, p *progress, log hclog.Logger) []*cloud.Snapshot {
+	var mu sync.Mutex
+	var snapshots []*cloud.Snapshot
+	add := func(s *cloud.Snapshot) {
+		mu.Lock()
+		defer mu.Unlock()
+		snapshots = append(snapshots, s)
+	}
+
+	var listing, reading errgroup.Group
+	reading.SetLimit(max(1, concurrency))
+	for _, src := range sources {
+		listing.Go(func() error {
+			scopes, err := src.provider.Scopes(ctx)
+			if err != nil {
+				log.Error("scopes could not be listed", "provider", src.name, "error", hclog.Quote(err.Error()))
+				add(unread(cloud.Scope{Provider: src.name, Account: "unknown"}, err))
+				return nil
+			}
+			p.expect(len(scopes))
+			for _, scope := range scopes {
+				reading.Go(func() error {
+					p.begin(scope.String())
+					defer p.done(scope.String())
+					s, err := src.provider.Read(ctx, scope)
+					if err != nil {
+						s = unread(scope, err)
+					}
+					for _, g := range s.Gaps {
+						log.Warn("could not be read", "scope", scope.String(), "subject", hclog.Quote(g.Subject), "cause", hclog.Quote(g.Cause))
+					}
+					add(s)
+					return nil
+				})
+			}
+			return nil
+		})
+	}
+	_ = listing.Wait() // no function of either group returns an error
+	_ = reading.Wait()
+	return snapshots
+}
+
+// unread is the snapshot of a scope of which nothing could be read.
+func unread(scope cloud.Scope, err error) *cloud.Snapshot {
+	gap := cloud.Gap{Subject: "scope", Cause: err.Error()}
+	switch {
+	case errors.Is(err, context.Canceled):
+		gap.Cause, gap.Hint = "the run was interrupted before this was read", "run it again"
+	case errors.Is(err, context.DeadlineExceeded):
+		gap.Cause, gap.Hint = "the time given by --timeout was up before this was read", "give a longer --timeout"
+	default:
+		if hint, ok := errors.AsType[*providers.Hint](err); ok {
+			gap.Hint = hint.Next
+		}
+	}
+	return &cloud.Snapshot{Scope: scope, Gaps: []cloud.Gap{gap}}
+}
+
+// readFiles reads what `cloudaudit snapshot` wrote.
+func readFiles(paths []string) ([]*cloud.Snapshot, error) {
+	var out []*cloud.Snapshot
+	seen := map[cloud.Scope]string{}
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, &providers.Hint{Err: err, Next: "write one with `cloudaudit snapshot --output " + path + "`"}
+		}
+		snapshots, err := cloud.ReadSnapshots(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, &providers.Hint{
+				Err: fmt.Errorf("%s: %w", path, err), Next: "a snapshot is what `cloudaudit snapshot` writes, not a report",
+			}
+		}
+		for _, s := range snapshots {
+			if first, twice := seen[s.Scope]; twice {
+				return nil, fmt.Errorf("%s: scope %s is in %s already", path, s.Scope, first)
+			}
+			seen[s.Scope] = path
+		}
+		out = append(out, snapshots...)
+	}
+	return out, nil
+}
+
+// gather reads what the flags ask for: files, or clouds.
+func gather(ctx context.Context, sys System, in *sourceFlags, m *manners, log hclog.Logger, sources []source) ([]*cloud.Snapshot, error) {
+	if len(in.snapshots) > 0 {
+		return readFiles(in.snapshots)
+	}
+	if sources == nil {
+		var err error
+		if sources, err = choose(in, sys.Getenv, log); err != nil {
+			return nil, &exit{ExitUsage, err}
+		}
+	}
+	if in.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, in.timeout)
+		defer cancel()
+	}
+	p, err := newProgress(m.progress, sys)
+	if err != nil {
+		return nil, err
+	}
+	defer p.end()
+	return readAll(ctx, sources, in.concurrency, p, log), nil
+}

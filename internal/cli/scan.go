@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/findings"
+)
+
+// scanFlags are all flags of scan.
+type scanFlags struct {
+	in  sourceFlags
+	ask questionFlags
+	out outputFlags
+	manners
+}
+
+func newScan(sys System) *cobra.Command {
+	var flags scanFlags
+	cmd := &cobra.Command{
+		Use:   "scan",
+		Short: "Read the clouds, judge, and report",
+		Long: `Scan reads every account, region, project and team that the credentials at hand lead to, decides for each public
+address whether a host on the internet can reach memcached's port, and reports the rules that let it in.
+
+What could not be read is reported as such, and never as clean. Every flag can be set by an environment variable:
+CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
+
+` + exitStatuses,
+		Example: `  cloudaudit scan --provider aws,do
+  cloudaudit scan --provider gcp --project my-project --port 11211,11214-11215
+  cloudaudit scan --output sarif=cloudaudit.sarif --output json=cloudaudit.json
+  cloudaudit scan --snapshot monday.json --snapshot tuesday.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return scan(cmd.Context(), sys, &flags, nil)
+		},
+	}
+	flags.in.register(cmd.Flags(), true)
+	flags.ask.register(cmd.Flags())
+	flags.out.register(cmd.Flags())
+	flags.manners.register(cmd.Flags())
+	return cmd
+}
+
+// scan reads, judges and reports. Sources are chosen by the flags unless they are given.
+func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) error {
+	question, err := flags.ask.question()
+	if err != nil {
+		return err
+	}
+	plan, err := flags.out.plan(sys, flags.color)
+	if err != nil {
+		return err
+	}
+	show, err := level("severity", flags.out.severity)
+	if err != nil {
+		return err
+	}
+	gate, err := level("fail-on", flags.out.failOn)
+	if err != nil {
+		return err
+	}
+	log, err := flags.logger(sys.Stderr)
+	if err != nil {
+		return err
+	}
+
+	run := newRun(sys)
+	snapshots, err := gather(ctx, sys, &flags.in, &flags.manners, log, sources)
+	if err != nil {
+		return err
+	}
+	report := findings.Find(question, snapshots)
+	report.Run = run
+	report.Run.Exit = status(ctx, report, gate, flags.out.allowPartial)
+	if !report.Run.Started.IsZero() {
+		report.Run.Finished = time.Now().UTC()
+	}
+	report.Findings = slices.DeleteFunc(report.Findings, func(f findings.Finding) bool { return !f.Level.AtLeast(show) })
+	if err := plan.write(report); err != nil {
+		return err
+	}
+	if report.Run.Exit != ExitClean {
+		return &exit{status: report.Run.Exit}
+	}
+	return nil
+}
+
+// status decides the exit status. A report that a signal cut short is not to be mistaken for a finished one.
+func status(ctx context.Context, r *findings.Report, gate findings.Level, allowPartial bool) int {
+	switch {
+	case ctx.Err() != nil:
+		return ExitInterrupted
+	case len(r.Findings) > 0 && r.Worst().AtLeast(gate):
+		return ExitFindings
+	case !r.Complete && !allowPartial:
+		return ExitIncomplete
+	}
+	return ExitClean
+}
+
+// newSnapshot is the command that saves what was read.
+func newSnapshot(sys System) *cobra.Command {
+	var in sourceFlags
+	var m manners
+	var output string
+	cmd := &cobra.Command{
+		Use:   "snapshot",
+		Short: "Save what was read, to judge it later with scan --snapshot",
+		Long: `Snapshot reads the clouds as scan does and writes what it read as JSON. ` + "`cloudaudit scan --snapshot FILE`" + ` then gives
+the report that a scan would have given at that moment. The file holds addresses, names and rules, and no credential.
+
+Exit status: 0 if everything could be read, 2 usage or configuration, 3 if something could not, 130 interrupted.`,
+		Example: "  cloudaudit snapshot --output monday.json\n  cloudaudit scan --snapshot monday.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := m.logger(sys.Stderr)
+			if err != nil {
+				return err
+			}
+			snapshots, err := gather(cmd.Context(), sys, &in, &m, log, nil)
+			if err != nil {
+				return err
+			}
+			slices.SortFunc(snapshots, func(a, b *cloud.Snapshot) int { return compareScopes(a.Scope, b.Scope) })
+			if err := saveSnapshots(sys, output, snapshots); err != nil {
+				return err
+			}
+			switch {
+			case cmd.Context().Err() != nil:
+				return &exit{status: ExitInterrupted}
+			case slices.ContainsFunc(snapshots, func(s *cloud.Snapshot) bool { return len(s.Gaps) > 0 }):
+				return &exit{status: ExitIncomplete}
+			}
+			return nil
+		},
+	}
+	in.register(cmd.Flags(), false)
+	m.register(cmd.Flags())
+	cmd.Flags().StringVarP(&output, "output", "o", "-", "`path` to write to; - is standard output")
+	return cmd
+}
