@@ -6,9 +6,11 @@
 package escape
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -107,6 +109,29 @@ func Markdown(s string) string {
 // opens says whether a mark that follows s would make a list or a heading of the line.
 func opens(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
+}
+
+// JSON returns a JSON document that means the same as doc, and in which every character of a string is visible and nothing
+// reads as a workflow command: what does not show as itself, and the second of two #, is written as \u and four digits.
+// doc has to be one that encoding/json wrote: it has dealt with what is not UTF-8, and with the controls below U+0020.
+func JSON(doc []byte) []byte {
+	var out bytes.Buffer
+	out.Grow(len(doc))
+	for i := 0; i < len(doc); {
+		r, n := utf8.DecodeRune(doc[i:])
+		switch {
+		case r == '\n', r < utf8.RuneSelf && unicode.IsPrint(r) && (r != '#' || i == 0 || doc[i-1] != '#'):
+			out.WriteByte(doc[i])
+		case r == '#' || hidden(r):
+			for _, unit := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&out, `\u%04x`, unit)
+			}
+		default:
+			out.Write(doc[i : i+n])
+		}
+		i += n
+	}
+	return out.Bytes()
 }
 
 // Code returns s as code in GitHub Flavored Markdown, also in a table or an HTML block. GitHub looks for no people, issues

@@ -1,7 +1,11 @@
 package escape
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"html"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -113,6 +117,7 @@ func checkText(t interface{ Fatalf(string, ...any) }, s string) {
 	if got := Line(Visible(s)); command.MatchString(got) {
 		t.Fatalf("Line(%q) = %q holds a command", s, got)
 	}
+	checkJSON(t, s)
 	md := Markdown(s)
 	checkVisible(t, s, md)
 	bare := strings.ReplaceAll(md, "&#64;<!-- -->", "&#64;")
@@ -121,6 +126,24 @@ func checkText(t interface{ Fatalf(string, ...any) }, s string) {
 	}
 	if got := html.UnescapeString(bare); got != Visible(s) {
 		t.Fatalf("Markdown(%q) = %q reads as %q", s, md, got)
+	}
+}
+
+func checkJSON(t interface{ Fatalf(string, ...any) }, s string) {
+	var doc bytes.Buffer
+	enc := json.NewEncoder(&doc)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(map[string]string{s: s}); err != nil {
+		t.Fatalf("%v", err)
+	}
+	safe := JSON(doc.Bytes())
+	checkVisible(t, s, strings.TrimSuffix(string(safe), "\n"))
+	if command.Match(safe) {
+		t.Fatalf("JSON(%q) = %q holds a command", doc.Bytes(), safe)
+	}
+	var before, after map[string]string
+	if err := errors.Join(json.Unmarshal(doc.Bytes(), &before), json.Unmarshal(safe, &after)); err != nil || !maps.Equal(before, after) {
+		t.Fatalf("JSON(%q) = %q means something else: %v", doc.Bytes(), safe, err)
 	}
 }
 
