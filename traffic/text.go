@@ -32,14 +32,15 @@ func (s Set) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// FormatIPs returns the text form of a: prefixes, and ranges where no single prefix says the same.
+// FormatIPs returns the text form of a: prefixes, and ranges where no single prefix says the same. IPv4-mapped addresses,
+// which ParseIPs takes for IPv4 where they stand alone, are written as ranges too.
 func FormatIPs(a *netipx.IPSet) string {
 	if empty(a) {
 		return "nowhere"
 	}
 	var parts []string
 	for _, r := range a.Ranges() {
-		if p, ok := r.Prefix(); ok {
+		if p, ok := r.Prefix(); ok && !p.Addr().Is4In6() {
 			if p.IsSingleIP() {
 				parts = append(parts, p.Addr().String())
 			} else {
@@ -130,7 +131,8 @@ func Parse(text string) (Set, error) {
 	return s, nil
 }
 
-// ParseIPs reads a comma-separated list of addresses, prefixes and address ranges; "nowhere" is the empty set.
+// ParseIPs reads a comma-separated list of addresses, prefixes and address ranges; "nowhere" is the empty set. An
+// IPv4-mapped address is the IPv4 address, but a range has the addresses that its ends say.
 func ParseIPs(text string) (*netipx.IPSet, error) {
 	if strings.TrimSpace(text) == "nowhere" {
 		return none(), nil
@@ -139,6 +141,8 @@ func ParseIPs(text string) (*netipx.IPSet, error) {
 	for field := range strings.SplitSeq(text, ",") {
 		field = strings.TrimSpace(field)
 		switch {
+		case strings.Contains(field, "%"):
+			return nil, fmt.Errorf("source %q: an address with a zone is not a source", field)
 		case strings.Contains(field, "/"):
 			p, err := netip.ParsePrefix(field)
 			if err != nil {
@@ -159,17 +163,10 @@ func ParseIPs(text string) (*netipx.IPSet, error) {
 			if err != nil {
 				return nil, fmt.Errorf("source %q: %w", field, err)
 			}
-			if a.Zone() != "" {
-				return nil, fmt.Errorf("source %q: an address with a zone is not a source", field)
-			}
 			b.Add(a.Unmap())
 		}
 	}
-	s, err := b.IPSet()
-	if err != nil {
-		return nil, fmt.Errorf("sources %q: %w", text, err)
-	}
-	return s, nil
+	return built(&b), nil
 }
 
 func parseServices(text string) (from, to Service, err error) {
