@@ -198,6 +198,9 @@ func loadBalancer(s *Scene, i int) object {
 	if lb.Firewall != nil {
 		o["firewall"] = lb.Firewall
 	}
+	if lb.GLBSettings != nil {
+		o["glb_settings"], o["target_load_balancer_ids"] = lb.GLBSettings, list(lb.TargetIDs)
+	}
 	return o
 }
 

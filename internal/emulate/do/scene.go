@@ -95,6 +95,14 @@ type LoadBalancer struct {
 	Tag             string           `yaml:"tag"`
 	ForwardingRules []ForwardingRule `yaml:"forwarding_rules"`
 	Firewall        *LBFirewall      `yaml:"firewall"`
+	GLBSettings     *GLBSettings     `yaml:"glb_settings"`             // of a global balancer
+	TargetIDs       []string         `yaml:"target_load_balancer_ids"` // of a global balancer
+}
+
+// GLBSettings say to which port of its targets a global balancer forwards.
+type GLBSettings struct {
+	TargetProtocol string `yaml:"target_protocol" json:"target_protocol"`
+	TargetPort     int    `yaml:"target_port" json:"target_port"`
 }
 
 // ForwardingRule maps a port of a balancer to a port of its droplets.
