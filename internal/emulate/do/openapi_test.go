@@ -1,4 +1,4 @@
-package do
+package do_test
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"testing"
 
@@ -15,6 +17,9 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	emulated "github.com/cloudaudit/cloudaudit/internal/emulate/do"
+	"github.com/cloudaudit/cloudaudit/providers/do"
 )
 
 const description = "../../../../shared/specs/digitalocean-openapi.yaml"
@@ -84,14 +89,25 @@ func TestRequestsAndAnswersPassTheAPIDescription(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	demo := Demo()
-	demo.Teams[0].Tokens = append(demo.Teams[0].Tokens, Token{Value: "narrow", Scopes: []string{"firewall:read"}})
+	demo := emulated.Demo()
+	demo.Teams[0].Tokens = append(demo.Teams[0].Tokens, emulated.Token{Value: "narrow", Scopes: []string{"firewall:read"}})
 	demo.PageSize = 2
-	read := func(token string) map[string]int {
-		c := client(t, demo, token)
-		d := &described{t: t, router: router, next: c.HTTPClient.Transport, seen: map[string]int{}}
-		c.HTTPClient = &http.Client{Transport: authorized{token, d}}
-		ctx := context.Background()
+	server := httptest.NewServer(demo)
+	defer server.Close()
+	base, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	validating := func() *described {
+		return &described{t: t, router: router, next: server.Client().Transport, seen: map[string]int{}}
+	}
+
+	// Every list by godo's own methods, with a token of full access, one that is refused, and one that is unknown.
+	for token, lists := range map[string]int{emulated.DemoToken: 15, "narrow": 11, "unknown": 8} {
+		d := validating()
+		c := godo.NewClient(&http.Client{Transport: authorized{token, d}})
+		c.BaseURL = base
+		ctx := t.Context()
 		pages(func(o *godo.ListOptions) (*godo.Response, error) { _, r, err := c.Droplets.List(ctx, o); return r, err })
 		pages(func(o *godo.ListOptions) (*godo.Response, error) {
 			_, r, err := c.Firewalls.List(ctx, o)
@@ -111,15 +127,32 @@ func TestRequestsAndAnswersPassTheAPIDescription(t *testing.T) {
 		})
 		pages(func(o *godo.ListOptions) (*godo.Response, error) { _, r, err := c.VPCs.List(ctx, o); return r, err })
 		_, _, _ = c.Account.Get(ctx)
-		_, _, _ = c.Firewalls.Get(ctx, fwPartner)
-		return d.seen
+		_, _, _ = c.Firewalls.Get(ctx, "d6f1c0b4-7e22-4f0b-a2f7-5be1b3a4c905")
+		if total := sum(d.seen); len(d.seen) != 8 || total != lists {
+			t.Errorf("token %s: %d requests, want %d: %v", token, total, lists, d.seen)
+		}
 	}
-	seen := read(DemoToken)
-	if len(seen) != 8 || seen["/v2/droplets"] != 5 || seen["/v2/firewalls"] != 4 {
-		t.Errorf("requests by path: %v", seen)
+
+	// And what the provider sends.
+	d := validating()
+	p := do.New(do.Config{Tokens: []string{emulated.DemoToken}, BaseURL: server.URL, Transport: d, Concurrency: 1})
+	scopes, err := p.Scopes(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	read("narrow")
-	read("unknown")
+	if s, err := p.Read(t.Context(), scopes[0]); err != nil || len(s.Gaps) > 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if len(d.seen) != 7 {
+		t.Errorf("requests by path: %v", d.seen)
+	}
+}
+
+func sum(calls map[string]int) (n int) {
+	for _, c := range calls {
+		n += c
+	}
+	return n
 }
 
 // authorized adds the token before the validation sees a request.
