@@ -226,16 +226,22 @@ func (j *judge) layer(l *Layer, svc traffic.Service, universe *netipx.IPSet) *la
 	return r
 }
 
-// doubtful returns the first rule of lists that leaves packets of asked in doubt.
+// doubtful returns the first rule of lists that leaves packets of asked in doubt, dynamic ones last.
 func doubtful(lists []*List, asked traffic.Set) *Rule {
+	var dynamic *Rule
 	for _, list := range lists {
 		for i := range list.Rules {
-			if r := &list.Rules[i]; !r.Maybe.Intersect(asked).IsEmpty() {
+			r := &list.Rules[i]
+			switch {
+			case r.Maybe.IsEmpty() || r.Maybe.Intersect(asked).IsEmpty():
+			case r.Doubt != Dynamic:
 				return r
+			case dynamic == nil:
+				dynamic = r
 			}
 		}
 	}
-	return nil
+	return dynamic
 }
 
 // addresses identifies the lists of l. Equal addresses are equal lists, as long as the snapshot lives.
@@ -327,8 +333,11 @@ func (j *judge) answer(e *Endpoint, svc traffic.Service) (Answer, bool) {
 	a := Answer{Endpoint: e, Service: svc, Front: services[0], Coverage: None, Sources: traffic.IPs()}
 	platform := !j.question.NoPlatformBlock
 	var flows [modes]flow
-	for m := must; m < modes; m++ {
-		flows[m] = j.flow(e, services, m, platform)
+	flows[must] = j.flow(e, services, must, platform)
+	for m := must + 1; m < modes; m++ {
+		if flows[m] = flows[must]; j.doubted(e, services) {
+			flows[m] = j.flow(e, services, m, platform)
+		}
 	}
 	has := func(s *netipx.IPSet) bool { return !traffic.IsEmptyIPs(s) }
 
@@ -385,6 +394,11 @@ func (j *judge) answer(e *Endpoint, svc traffic.Service) (Answer, bool) {
 	a.Exposure = Blocked
 	a.Stage, a.Denied = j.blocker(e, services)
 	return a, true
+}
+
+// doubted says whether any layer of e leaves something in doubt; without one, all modes are the same.
+func (j *judge) doubted(e *Endpoint, services []traffic.Service) bool {
+	return j.firstDoubt(e, services) != nil
 }
 
 // set fills in what follows from the sources that the verdict counts.
@@ -528,19 +542,33 @@ func (j *judge) keptIn(e *Endpoint, services []traffic.Service, sources *netipx.
 	return last
 }
 
-// doubt returns what the first layer that leaves something in doubt says of it.
+// doubt returns what the first rule that leaves something in doubt says of it.
 func (j *judge) doubt(e *Endpoint, services []traffic.Service) (stage, hint string) {
+	if r := j.firstDoubt(e, services); r != nil {
+		return r.Cause, r.Hint
+	}
+	return "", ""
+}
+
+// firstDoubt returns the first rule on the way to e that leaves something in doubt, dynamic ones last: they alone never
+// make a verdict unknown.
+func (j *judge) firstDoubt(e *Endpoint, services []traffic.Service) *Rule {
 	universe := e.Family.Internet()
+	var dynamic *Rule
 	for h := range e.Hops {
 		for l := range e.Hops[h].Layers {
-			layer := &e.Hops[h].Layers[l]
-			if r := j.layer(layer, services[h], universe); r.cause != nil && r.cause.Doubt != Dynamic {
-				return r.cause.Cause, r.cause.Hint
+			r := j.layer(&e.Hops[h].Layers[l], services[h], universe).cause
+			switch {
+			case r == nil:
+			case r.Doubt != Dynamic:
+				return r
+			case dynamic == nil:
+				dynamic = r
 			}
 		}
 		if source := e.Hops[h].Source; source != nil {
 			universe = traffic.IPs(source...)
 		}
 	}
-	return "", ""
+	return dynamic
 }
