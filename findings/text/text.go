@@ -1,0 +1,232 @@
+// Package text writes a report for people who read it on a terminal: what is open, by which rule, for what reason, and
+// what was not read. No name from a cloud reaches the terminal but through package escape, and no colour is written unless
+// it is asked for.
+package text
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/findings/escape"
+	"github.com/cloudaudit/cloudaudit/findings/outline"
+)
+
+// Options say how text is shown.
+type Options struct {
+	Color bool
+	// Width is the number of columns of the terminal; running text is wrapped to it. 0 does not wrap.
+	Width int
+	// Severity is the least level that is shown. The zero Level shows everything.
+	Severity findings.Level
+}
+
+// How much evidence is shown: the JSON report has all of it.
+const (
+	mostRows   = 10 // of one finding
+	mostScopes = 12 // accounts of one list
+)
+
+// Write writes r to w.
+func Write(w io.Writer, r *findings.Report, opts Options) error {
+	p := &printer{color: opts.Color, width: opts.Width}
+	o := outline.Of(r, opts.Severity)
+	for _, g := range o.Groups {
+		p.group(g)
+	}
+	p.gaps(o)
+	p.quiet(o)
+	p.advice(o)
+	p.summary(o)
+	_, err := w.Write(p.out.Bytes())
+	return err
+}
+
+func (p *printer) group(g outline.Group) {
+	name := strings.TrimSpace(g.Scope.Provider + "  " + g.Scope.Account + "  " + g.Scope.Region)
+	counts := fmt.Sprintf("%s, %d blocked · %s", outline.Count(g.Scope.Endpoints, "public endpoint"), g.Scope.Blocked, outline.Count(g.Scope.Rules, "rule"))
+	parts := []part{{name, bold}, {"   " + counts, dim}}
+	if !g.Scope.Complete {
+		parts = append(parts, part{"   incomplete", magenta})
+	}
+	p.line(0, parts...)
+	p.rule()
+	for i := range g.Findings {
+		if i > 0 {
+			p.blank()
+		}
+		p.finding(&g.Findings[i])
+	}
+	p.blank()
+}
+
+func (p *printer) finding(f *outline.Finding) {
+	s := f.Subject
+	head := []part{
+		{levelMark(f.Level) + " " + string(f.Level), levelStyle(f.Level)},
+		{"  " + strings.TrimSpace(f.RuleID+" "+f.Check.Name), levelStyle(f.Level)},
+	}
+	if f.Location != nil {
+		head = append(head, part{fmt.Sprintf("  %s:%d", f.Location.File, f.Location.Line), cyan})
+	}
+	p.line(0, head...)
+
+	what := []part{{outline.Kind(s.Type) + " ", plain}, {s.ID, bold}}
+	if s.Name != "" && s.Name != s.ID {
+		what = append(what, part{" (" + s.Name + ")", plain})
+	}
+	if list := outline.List(s); list != "" {
+		what = append(what, part{" of " + list, plain})
+	}
+	p.subject(what, s.Text)
+	if len(f.Evidence) == 0 {
+		p.paragraph(2, "", f.Message, plain)
+	}
+	left := mostRows
+	hidden := 0
+	for i := range f.Evidence {
+		e := &f.Evidence[i]
+		if left == 0 {
+			hidden += len(e.Rows)
+			continue
+		}
+		left -= p.evidence(e, left)
+	}
+	if hidden > 0 {
+		p.line(4, part{"… " + andMore(hidden) + " for other reasons", dim})
+	}
+	p.companions(f)
+}
+
+// subject writes what a finding is about and what the rule says, on one line if there is room.
+func (p *printer) subject(what []part, rule string) {
+	used := 2
+	for _, s := range what {
+		used += width(escape.Terminal(s.text))
+	}
+	switch {
+	case rule == "":
+		p.line(2, what...)
+	case p.width <= 0 || used+2+width(escape.Terminal(rule)) <= p.width:
+		p.line(2, append(what, part{": " + rule, plain})...)
+	default:
+		p.line(2, what...)
+		p.paragraph(2, "", rule, plain)
+	}
+}
+
+// evidence writes at most n rows of e and returns how many it wrote.
+func (p *printer) evidence(e *outline.Evidence, n int) int {
+	rows := e.Rows[:min(n, len(e.Rows))]
+	var t table
+	for _, r := range rows {
+		resource := outline.Resource(r.Resource)
+		if r.Via != "" {
+			resource += " via " + r.Via
+		}
+		t = append(t, []part{
+			{r.Address, plain}, {strings.Join(r.Services, " "), plain}, {string(r.Verdict), verdictStyle(r.Verdict)}, {r.Amount, plain}, {resource, dim},
+		})
+	}
+	p.table(4, t)
+	if hidden := len(e.Rows) - len(rows); hidden > 0 {
+		p.line(4, part{"… " + andMore(hidden), dim})
+	}
+	p.paragraph(4, "└ ", e.Reason, dim)
+	if e.Hint != "" {
+		p.paragraph(6, "→ ", e.Hint, magenta)
+	}
+	if len(e.Assumes) > 0 {
+		p.paragraph(6, "", "Assumed, because it could not be read: "+strings.Join(e.Assumes, ", ")+".", dim)
+	}
+	return len(rows)
+}
+
+func (p *printer) companions(f *outline.Finding) {
+	if text := f.Companions(); text != "" {
+		p.paragraph(2, "⇄ ", text, plain)
+	}
+}
+
+// gaps writes what could not be read.
+func (p *printer) gaps(o *outline.Outline) {
+	if len(o.Gaps) == 0 && len(o.Skipped) == 0 {
+		return
+	}
+	p.line(0, part{"Could not be read", bold})
+	p.rule()
+	for _, g := range o.Gaps {
+		p.line(0, part{"! " + g.Subject, magenta})
+		p.paragraph(2, "", g.Cause, plain)
+		p.accounts(2, "in ", g.Scopes)
+		if g.Hint != "" {
+			p.paragraph(2, "→ ", g.Hint, bold)
+		}
+	}
+	if len(o.Skipped) > 0 {
+		p.line(0, part{"! the run ended before these were read", magenta})
+		p.accounts(2, "", o.Skipped)
+	}
+	p.blank()
+}
+
+func (p *printer) accounts(indent int, mark string, accounts []outline.Account) {
+	for i, a := range accounts {
+		if i == mostScopes {
+			p.line(indent, part{"… " + andMore(len(accounts)-i), dim})
+			return
+		}
+		p.paragraph(indent, mark, a.String(), dim)
+	}
+}
+
+func (p *printer) quiet(o *outline.Outline) {
+	if len(o.Quiet) == 0 {
+		return
+	}
+	p.line(0, part{"Read, and nothing found", bold})
+	p.rule()
+	p.accounts(0, "✔ ", o.Quiet)
+	p.blank()
+}
+
+// advice writes how to fix what was found, once for each check.
+func (p *printer) advice(o *outline.Outline) {
+	if len(o.Checks) == 0 {
+		return
+	}
+	p.line(0, part{"What to do", bold})
+	p.rule()
+	for _, c := range o.Checks {
+		if c.Fix != "" {
+			p.line(0, part{c.ID + " " + c.Name, levelStyle(c.Level)}, part{"  " + c.Short, dim})
+			p.paragraph(2, "", c.Fix, plain)
+		}
+	}
+	p.blank()
+}
+
+func (p *printer) summary(o *outline.Outline) {
+	p.rule()
+	var head []part
+	for _, l := range []findings.Level{findings.Error, findings.Warning, findings.Note} {
+		if n := o.Levels[l]; n > 0 {
+			head = append(head, part{levelMark(l) + " " + outline.Count(n, string(l)) + "   ", levelStyle(l)})
+		}
+	}
+	switch {
+	case len(head) == 0 && o.Hidden == 0 && o.Complete && o.Endpoints > 0:
+		head = append(head, part{"✔ nothing found: no packet from the internet gets to memcached's port", green})
+	case len(head) == 0:
+		head = append(head, part{"no findings", bold})
+	}
+	if o.Hidden > 0 {
+		head = append(head, part{fmt.Sprintf("(%d below the severity that was asked for)", o.Hidden), dim})
+	}
+	p.line(0, head...)
+	p.line(0, part{o.Judged(), plain})
+	if text := o.Incomplete(); text != "" {
+		p.line(0, part{"INCOMPLETE ", magenta}, part{text, bold})
+	}
+}
