@@ -125,6 +125,7 @@ func TestParse(t *testing.T) {
 		"all from ::ffff:8.8.8.8":                                    "all from 8.8.8.8",
 		"58 from 2001:db8::/32":                                      "icmpv6 from 2001:db8::/32",
 		"icmp-udp from 1.1.1.1":                                      "1-17 from 1.1.1.1",
+		"6-6 from 1.1.1.1":                                           "tcp from 1.1.1.1",
 		"0-255 from 1.1.1.1":                                         "all from 1.1.1.1",
 		"all from nowhere":                                           "nothing",
 		" nothing ":                                                  "nothing",

@@ -47,6 +47,19 @@ func TestEqualMeansSamePackets(t *testing.T) {
 	})
 }
 
+func TestEqualSeesEachPart(t *testing.T) {
+	one, two := mustIPs(t, "1.1.1.1"), mustIPs(t, "1.1.1.2")
+	s := traffic.Of(one, 5, 9)
+	for _, other := range []traffic.Set{{}, traffic.Of(one, 5, 8), traffic.Of(one, 4, 9), traffic.Of(two, 5, 9), s.Union(traffic.Of(two, 7, 7)), s.Union(traffic.Of(one, 11, 11))} {
+		if s.Equal(other) || other.Equal(s) {
+			t.Errorf("%v equals %v", s, other)
+		}
+	}
+	if again := traffic.Of(mustIPs(t, "1.1.1.1"), 5, 9); !s.Equal(again) {
+		t.Errorf("%v does not equal %v", s, again)
+	}
+}
+
 func TestLaws(t *testing.T) {
 	u := newUniverse()
 	all, nothing := traffic.All(), traffic.Set{}
