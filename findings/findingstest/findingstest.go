@@ -254,3 +254,28 @@ func hostile() *cloud.Snapshot {
 	dark.Addr, dark.Host = netip.Addr{}, Hostile()[3]
 	return s.Snapshot
 }
+
+// Renamed returns a report in which everything that a cloud says is text.
+func Renamed(text string) *findings.Report {
+	scope := cloud.Scope{Provider: "gcp", Account: text, Region: text}
+	return &findings.Report{
+		Scopes: []findings.Scope{{Scope: scope, Endpoints: 1, Gaps: []cloud.Gap{{Subject: text, Cause: text, Hint: text}}}},
+		Exposures: []findings.Exposure{{
+			Provider: "gcp", Account: text, Region: text, Resource: findings.Resource{Type: text, ID: text, Name: text, Instance: text},
+			Address: text, Family: 4, Protocol: "tcp", Port: 11211, FrontPort: 443, Via: text, Verdict: cloud.Reachable, Coverage: cloud.World, Share: 1,
+			AdmittedBy: []string{text}, Assumes: []string{text}, Stage: text, Reason: text, Hint: text,
+		}},
+		Findings: []findings.Finding{
+			{
+				RuleID: findings.ReachableFromInternet, Level: findings.Error, Message: text, Fingerprint: "0", Scope: scope, Exposures: []int{0}, With: []string{text},
+				Subject:  findings.Subject{Provider: "gcp", Scope: text, Type: text, ID: text + "1", Name: text, List: text + "2", ListName: text, Text: text},
+				Location: &findings.Location{File: text, Line: 1},
+				Path:     []findings.Step{{Stage: text, Text: text}},
+			},
+			{
+				RuleID: text, Level: findings.Warning, Message: text, Fingerprint: "1", Scope: scope,
+				Subject: findings.Subject{Provider: "gcp", Scope: text, Type: text, ID: text, List: text},
+			},
+		},
+	}
+}

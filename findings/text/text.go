@@ -200,8 +200,9 @@ func (p *printer) advice(o *outline.Outline) {
 	p.rule()
 	for _, c := range o.Checks {
 		if c.Fix != "" {
-			p.line(0, part{c.ID + " " + c.Name, levelStyle(c.Level)}, part{"  " + c.Short, dim})
-			p.paragraph(2, "", c.Fix, plain)
+			p.line(0, part{c.ID + " " + c.Name, levelStyle(c.Level)})
+			p.paragraph(2, "", c.Short, dim)
+			p.paragraph(2, "→ ", c.Fix, plain)
 		}
 	}
 	p.blank()
