@@ -89,7 +89,7 @@ func (p *printer) butFor(a *cloud.Answer) {
 		case by.List.Name == "":
 			list += by.List.Ref.ID
 		}
-		rows = append(rows, []part{{"┊    ", dim}, {by.Rule.Verdict.String(), red}, {by.Rule.Ref.ID, bold}, {by.Rule.Text, plain}, {list, dim}})
+		rows = append(rows, []part{{"┊    ", dim}, {by.Rule.Verdict.String(), yellow}, {by.Rule.Ref.ID, bold}, {by.Rule.Text, plain}, {list, dim}})
 	}
 	p.table(0, rows)
 }
@@ -169,22 +169,25 @@ func (p *printer) leave(h *cloud.Hop, in, out traffic.Service) {
 
 // step writes a layer, the rules in it that concern the packet, and what comes out.
 func (p *printer) step(a *cloud.Answer, s *cloud.Step, decides bool) {
-	mark, st := "✔", green
+	mark, st := "✔", plain
 	verdict := "admits " + share(s.Out, s.In, a)
 	switch {
 	case traffic.IsEmptyIPs(s.In):
 		mark, st, verdict = "·", dim, "nothing comes this far"
 	case traffic.IsEmptyIPs(s.Maybe):
-		mark, st, verdict = "✖", red, "drops it"
+		mark, verdict = "✖", "drops it"
 	case traffic.IsEmptyIPs(s.Out) && slices.ContainsFunc(s.Allowed, func(by cloud.Admission) bool { return by.Rule.Doubt == cloud.Dynamic }):
 		verdict = "admits a part that only the cloud knows"
 	case traffic.IsEmptyIPs(s.Out):
-		mark, st, verdict = "?", magenta, "may admit "+share(s.Maybe, s.In, a)
+		mark, verdict = "?", "may admit "+share(s.Maybe, s.In, a)
 	case !traffic.Subset(s.Maybe, s.Out):
 		verdict += ", and may admit more"
 	}
-	head := []part{{"│  ", dim}, {mark + " " + s.Layer.Name, st}, {"  " + verdict, plain}}
 	reply := s.Replies != nil && a.Exposure == cloud.OneWay && s.Layer.ReplyName == a.Stage
+	if decides && !reply {
+		st = verdictStyle(a.Exposure) // colour is kept for what decides
+	}
+	head := []part{{"│  ", dim}, {mark + " " + s.Layer.Name, st}, {"  " + verdict, plain}}
 	if decides && !reply {
 		head = append(head, part{"  ◀ decides", st})
 	}
@@ -197,15 +200,17 @@ func (p *printer) step(a *cloud.Answer, s *cloud.Step, decides bool) {
 	}
 	switch {
 	case s.ReplyAll:
-		p.line(0, part{"│  ", dim}, part{"✔ " + s.Layer.ReplyName, green}, part{"  lets replies out", plain})
+		p.line(0, part{"│  ", dim}, part{"✔ " + s.Layer.ReplyName, plain}, part{"  lets replies out", plain})
 	case traffic.IsEmptyIPs(s.Replies):
-		head = []part{{"│  ", dim}, {"✖ " + s.Layer.ReplyName, red}, {"  lets no reply out", plain}}
+		head = []part{{"│  ", dim}, {"✖ " + s.Layer.ReplyName, plain}, {"  lets no reply out", plain}}
 		if decides && reply {
-			head = append(head, part{"  ◀ decides", red})
+			st = verdictStyle(a.Exposure)
+			head[1].style = st
+			head = append(head, part{"  ◀ decides", st})
 		}
 		p.line(0, head...)
 	default:
-		p.line(0, part{"│  ", dim}, part{"▲ " + s.Layer.ReplyName, yellow}, part{"  lets replies out to " + sources(s.Replies) + " only", plain})
+		p.line(0, part{"│  ", dim}, part{"▲ " + s.Layer.ReplyName, plain}, part{"  lets replies out to " + sources(s.Replies) + " only", plain})
 	}
 }
 
@@ -228,7 +233,7 @@ func (p *printer) list(a *cloud.Answer, s *cloud.Step, l *cloud.List, decides bo
 			other++
 			continue
 		}
-		effect, st, counts := effect(a, s, r, traffic.UnionIPs(must, maybe))
+		effect, counts := effect(a, s, r, traffic.UnionIPs(must, maybe))
 		if len(rows) >= mostRules && !counts {
 			more++
 			continue
@@ -237,8 +242,13 @@ func (p *printer) list(a *cloud.Answer, s *cloud.Step, l *cloud.List, decides bo
 		if text == "" {
 			text = "from " + sources(traffic.UnionIPs(must, maybe))
 		}
-		if decides && counts && r.Verdict != cloud.Pass {
+		st := plain
+		switch {
+		case !counts:
+			st = dim
+		case decides && r.Verdict != cloud.Pass:
 			effect += " ◀"
+			st = verdictStyle(a.Exposure)
 		}
 		rows = append(rows, []part{{"│     ", dim}, {r.Verdict.String(), st}, {r.Ref.ID, bold}, {text, plain}, {effect, st}})
 	}
@@ -258,7 +268,7 @@ func (p *printer) list(a *cloud.Answer, s *cloud.Step, l *cloud.List, decides bo
 }
 
 // effect says what r does to the packets of s, of which it matches those from matched; counts is false if it does nothing.
-func effect(a *cloud.Answer, s *cloud.Step, r *cloud.Rule, matched *netipx.IPSet) (text string, st style, counts bool) {
+func effect(a *cloud.Answer, s *cloud.Step, r *cloud.Rule, matched *netipx.IPSet) (text string, counts bool) {
 	of := func(by []cloud.Admission) *netipx.IPSet {
 		if i := slices.IndexFunc(by, func(b cloud.Admission) bool { return b.Rule == r }); i >= 0 {
 			return by[i].Sources
@@ -271,32 +281,32 @@ func effect(a *cloud.Answer, s *cloud.Step, r *cloud.Rule, matched *netipx.IPSet
 	}
 	if hit := of(s.Allowed); hit != nil {
 		if doubt != "" && r.Doubt == cloud.Dynamic {
-			return "admits a part that only the cloud knows", red, true
+			return "admits a part that only the cloud knows", true
 		}
 		if doubt != "" {
-			return "may admit " + share(hit, s.In, a) + doubt, magenta, true
+			return "may admit " + share(hit, s.In, a) + doubt, true
 		}
-		return "admits " + share(hit, s.In, a), red, true
+		return "admits " + share(hit, s.In, a), true
 	}
 	if hit := of(s.Denied); hit != nil {
-		return "drops " + share(hit, s.In, a) + doubt, green, true
+		return "drops " + share(hit, s.In, a) + doubt, true
 	}
 	switch {
 	case traffic.IsEmptyIPs(traffic.IntersectIPs(matched, universe(a, s))):
 		if universe(a, s) == a.Endpoint.Family.Internet() {
-			return "no internet host matches", dim, false
+			return "no internet host matches", false
 		}
-		return "no such source comes here", dim, false
+		return "no such source comes here", false
 	case traffic.IsEmptyIPs(traffic.IntersectIPs(matched, s.In)):
-		return "stopped before", dim, false
+		return "stopped before", false
 	case r.Verdict == cloud.Pass:
-		return "goes on to the next list" + doubt, plain, true
+		return "goes on to the next list" + doubt, true
 	case doubt != "":
-		return "in doubt: " + r.Cause, magenta, true
+		return "in doubt: " + r.Cause, true
 	case r.Verdict == cloud.Deny:
-		return "nothing left to drop", dim, false
+		return "nothing left to drop", false
 	}
-	return "decided above", dim, false
+	return "decided above", false
 }
 
 // universe returns the sources that the hop of s may see.
