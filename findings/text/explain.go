@@ -198,31 +198,58 @@ func (p *printer) step(a *cloud.Answer, s *cloud.Step, decides bool) {
 	if s.Replies == nil {
 		return
 	}
+	mark, st, verdict = "✔", plain, "lets replies out"
 	switch {
-	case s.ReplyAll:
-		p.line(0, part{"│  ", dim}, part{"✔ " + s.Layer.ReplyName, plain}, part{"  lets replies out", plain})
 	case traffic.IsEmptyIPs(s.Replies):
-		head = []part{{"│  ", dim}, {"✖ " + s.Layer.ReplyName, plain}, {"  lets no reply out", plain}}
-		if decides && reply {
-			st = verdictStyle(a.Exposure)
-			head[1].style = st
-			head = append(head, part{"  ◀ decides", st})
-		}
-		p.line(0, head...)
-	default:
-		p.line(0, part{"│  ", dim}, part{"▲ " + s.Layer.ReplyName, plain}, part{"  lets replies out to " + sources(s.Replies) + " only", plain})
+		mark, verdict = "✖", "lets no reply out"
+	case !s.ReplyAll:
+		mark, verdict = "▲", "lets replies out to "+sources(s.Replies)+" only"
 	}
+	if decides && reply {
+		st = verdictStyle(a.Exposure)
+	}
+	head = []part{{"│  ", dim}, {mark + " " + s.Layer.ReplyName, st}, {"  " + verdict, plain}}
+	if decides && reply {
+		head = append(head, part{"  ◀ decides", st})
+	}
+	p.line(0, head...)
+	if !s.ReplyAll {
+		for _, l := range s.Layer.Reply {
+			p.replyList(l)
+		}
+	}
+}
+
+// replyList writes the rules of l, which decides on replies to any port of a client.
+func (p *printer) replyList(l *cloud.List) {
+	p.line(0, part{"│    ", dim}, part{listName(l), plain})
+	var rows table
+	for i := range l.Rules[:min(mostRules, len(l.Rules))] {
+		r := &l.Rules[i]
+		rows = append(rows, []part{{"│     ", dim}, {r.Verdict.String(), plain}, {r.Ref.ID, bold}, {r.Text, plain}})
+	}
+	p.table(0, rows)
+	switch n := len(l.Rules); {
+	case n > mostRules:
+		p.line(0, part{"│       ", dim}, part{"… " + andMore(n-mostRules), dim})
+	case n == 0:
+		p.line(0, part{"│       ", dim}, part{"no rules", dim})
+	}
+}
+
+func listName(l *cloud.List) string {
+	name := strings.ReplaceAll(l.Ref.Kind, "-", " ") + " " + l.Ref.ID
+	if l.Name != "" && l.Name != l.Ref.ID {
+		name += " (" + l.Name + ")"
+	}
+	return name
 }
 
 // list writes the rules of l that match the service, in their order, and counts the others.
 func (p *printer) list(a *cloud.Answer, s *cloud.Step, l *cloud.List, decides bool) {
 	fact := s.Layer.Kind == cloud.Mask || s.Layer.Kind == cloud.Platform // nobody keeps rules for it
 	if !fact {
-		name := strings.ReplaceAll(l.Ref.Kind, "-", " ") + " " + l.Ref.ID
-		if l.Name != "" && l.Name != l.Ref.ID {
-			name += " (" + l.Name + ")"
-		}
-		p.line(0, part{"│    ", dim}, part{name, plain})
+		p.line(0, part{"│    ", dim}, part{listName(l), plain})
 	}
 	var rows table
 	other, more := 0, 0
