@@ -91,10 +91,10 @@ func Markdown(s string) string {
 	var b strings.Builder
 	for i, r := range s {
 		switch {
-		case r == '@':
-			// GitHub looks for people to notify in the rendered text: an empty comment keeps the parts of it apart.
-			b.WriteString("&#64;<!-- -->")
-		case strings.ContainsRune("&<>\"`*_[]{}|\\#~$!:", r),
+		case r == '@', r == '#':
+			// GitHub looks for people to notify and issues to close in the rendered text: an empty comment keeps it apart.
+			fmt.Fprintf(&b, "&#%d;<!-- -->", r)
+		case strings.ContainsRune("&<>\"`*_[]{}|\\~$!:", r),
 			strings.ContainsRune("-+=.) ", r) && opens(s[:i]),
 			r == '.' && strings.HasSuffix(strings.ToLower(s[:i]), "www"),
 			r == ' ' && i == len(s)-1:
