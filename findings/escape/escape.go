@@ -95,9 +95,9 @@ func Markdown(s string) string {
 			// GitHub looks for people to notify and issues to close in the rendered text: an empty comment keeps it apart.
 			fmt.Fprintf(&b, "&#%d;<!-- -->", r)
 		case strings.ContainsRune("&<>\"`*_[]{}|\\~$!:", r),
-			strings.ContainsRune("-+=.) ", r) && opens(s[:i]),
+			strings.ContainsRune("-+=.)", r) && opens(s[:i]),
 			r == '.' && strings.HasSuffix(strings.ToLower(s[:i]), "www"),
-			r == ' ' && i == len(s)-1:
+			r == ' ' && (i == 0 || i == len(s)-1):
 			fmt.Fprintf(&b, "&#%d;", r)
 		default:
 			b.WriteRune(r)
