@@ -181,8 +181,9 @@ func (b *builder) droplet(d *droplet, unreadable string) cloud.Hop {
 	}
 	switch {
 	case doubt != "":
+		// The lists stay on the path, for the droplet is behind them or soon will be; but nothing is put down to them.
 		mask, maybe := b.doubt(doubt)
-		layer.Lists = append([]*cloud.List{maybe}, layer.Lists...)
+		layer.Kind, layer.Lists = cloud.Mask, append([]*cloud.List{maybe}, layer.Lists...)
 		hop.Layers = append(hop.Layers, mask)
 	case len(attached) == 0:
 		layer.Lists = []*cloud.List{b.open}

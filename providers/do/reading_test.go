@@ -174,6 +174,9 @@ func TestPendingChanges(t *testing.T) {
 	if len(got.stages) != 3 || slices.ContainsFunc(got.stages, func(s string) bool { return s != stagePending }) {
 		t.Errorf("stages %v, want both addresses and the balancer", got.stages)
 	}
+	if len(got.admitted) > 0 {
+		t.Errorf("admitted by %v, of which nothing is known", got.admitted)
+	}
 }
 
 func TestBalancers(t *testing.T) {
