@@ -1,0 +1,35 @@
+package aws
+
+// Permissions returns the actions that reading needs, in order. deploy/iam/aws-read-policy.json grants the same.
+func Permissions() []string {
+	return []string{
+		"ec2:DescribeInstances",
+		"ec2:DescribeInternetGateways",
+		"ec2:DescribeManagedPrefixLists",
+		"ec2:DescribeNetworkAcls",
+		"ec2:DescribeNetworkInterfaces",
+		"ec2:DescribeRegions",
+		"ec2:DescribeRouteTables",
+		"ec2:DescribeSecurityGroupRules",
+		"ec2:DescribeSecurityGroups",
+		"ec2:DescribeSubnets",
+		"ec2:DescribeVpcBlockPublicAccessExclusions",
+		"ec2:DescribeVpcBlockPublicAccessOptions",
+		"ec2:GetManagedPrefixListEntries",
+		"elasticloadbalancing:DescribeListeners",
+		"elasticloadbalancing:DescribeLoadBalancers",
+		"elasticloadbalancing:DescribeTargetGroupAttributes",
+		"elasticloadbalancing:DescribeTargetGroups",
+		"elasticloadbalancing:DescribeTargetHealth",
+		"globalaccelerator:ListAccelerators",
+		"globalaccelerator:ListEndpointGroups",
+		"globalaccelerator:ListListeners",
+		"lightsail:GetInstances",
+		"sts:GetCallerIdentity",
+	}
+}
+
+// OrganizationPermissions returns the actions that reading an organization needs besides, in the management account.
+func OrganizationPermissions() []string {
+	return []string{"organizations:ListAccounts", "sts:AssumeRole"}
+}
