@@ -103,7 +103,7 @@ type Step struct {
 	Allowed  []Admission   // the rules that admit
 	Denied   []Admission   // the rules that drop
 	Replies  *netipx.IPSet // stateless layers: where replies may go; nil for the others
-	ReplyAll bool          // Replies is all of the internet, or all that came in
+	ReplyAll bool          // Replies is all of the internet, or all that a balancer puts in its place
 }
 
 // Trace returns the path of a packet to e for one service, layer by layer, with the answer that comes out of it. It is
@@ -116,33 +116,26 @@ func (q Question) Trace(e *Endpoint, svc traffic.Service) (Answer, []Step, bool)
 	}
 	var steps []Step
 	services, _ := path(e, svc)
-	universe := e.Family.Internet()
-	open := universe
-	for h := range e.Hops {
-		hop := &e.Hops[h]
-		for l := range hop.Layers {
-			layer := &hop.Layers[l]
-			if layer.Kind == Platform && q.NoPlatformBlock {
+	for _, part := range j.way(e, services).parts {
+		open := part.sources
+		for _, at := range part.stops {
+			if at.layer.Kind == Platform && q.NoPlatformBlock {
 				continue
 			}
-			r := j.layer(layer, services[h], universe)
-			out := traffic.IntersectIPs(open, r.in[must])
-			step := Step{Hop: hop, Layer: layer, Service: services[h], In: open, Out: out}
-			step.Maybe = traffic.IntersectIPs(open, r.in[may])
-			step.Allowed = admissions(r.allows[may], services[h], step.Maybe)
-			step.Denied = admissions(r.denies, services[h], open)
-			if layer.Stateless {
-				step.Replies = r.out[must].Sources()
-				step.ReplyAll = traffic.Subset(universe, step.Replies)
+			step := Step{
+				Hop: at.hop, Layer: at.layer, Service: at.service,
+				In: open, Out: traffic.IntersectIPs(open, at.in[must]), Maybe: traffic.IntersectIPs(open, at.in[may]),
+			}
+			step.Allowed = admissions(at.allows[may], at.service, step.Maybe)
+			step.Denied = admissions(at.denies, at.service, open)
+			if at.layer.Stateless {
+				step.Replies = at.out[must].Sources()
+				step.ReplyAll = traffic.Subset(part.sources, step.Replies)
 			}
 			steps = append(steps, step)
 			// Only what may get through is worth following: the path goes on with it so that the layers behind a doubt
 			// are explained too.
 			open = step.Maybe
-		}
-		if hop.Source != nil {
-			universe = traffic.IPs(hop.Source...)
-			open = universe
 		}
 	}
 	return a, steps, true
@@ -206,8 +199,8 @@ func (j *judge) layer(l *Layer, svc traffic.Service, universe *netipx.IPSet) *la
 	from, to := svc.Proto().Ports(1, 1<<16-1)
 	replies := traffic.Of(universe, from, to) // the client picks its port: any will do
 	r.cause = doubtful(l.Lists, asked)
-	if r.cause == nil && l.Stateless {
-		r.cause = doubtful(l.Reply, replies)
+	if l.Stateless {
+		r.cause = firmer(r.cause, doubtful(l.Reply, replies))
 	}
 	for m := must; m < modes; m++ {
 		if r.cause == nil && m > must { // without a doubt all readings are one
@@ -216,6 +209,9 @@ func (j *judge) layer(l *Layer, svc traffic.Service, universe *netipx.IPSet) *la
 		}
 		o := m.walk(l.Lists, 0, asked)
 		r.in[m] = o.admitted.From(svc)
+		if r.cause != nil {
+			o.sort(l.Lists)
+		}
 		r.allows[m], r.denies = o.allows, o.denies
 		r.out[m] = replies
 		if l.Stateless {
@@ -228,20 +224,24 @@ func (j *judge) layer(l *Layer, svc traffic.Service, universe *netipx.IPSet) *la
 
 // doubtful returns the first rule of lists that leaves packets of asked in doubt, dynamic ones last.
 func doubtful(lists []*List, asked traffic.Set) *Rule {
-	var dynamic *Rule
+	var first *Rule
 	for _, list := range lists {
 		for i := range list.Rules {
-			r := &list.Rules[i]
-			switch {
-			case r.Maybe.IsEmpty() || r.Maybe.Intersect(asked).IsEmpty():
-			case r.Doubt != Dynamic:
-				return r
-			case dynamic == nil:
-				dynamic = r
+			if r := &list.Rules[i]; !r.Maybe.IsEmpty() && !r.Maybe.Intersect(asked).IsEmpty() {
+				first = firmer(first, r)
 			}
 		}
 	}
-	return dynamic
+	return first
+}
+
+// firmer returns the first of two rules that leave something in doubt, but a dynamic one only after any other: it alone
+// never makes a verdict unknown.
+func firmer(a, b *Rule) *Rule {
+	if a == nil || b != nil && a.Doubt == Dynamic && b.Doubt != Dynamic {
+		return b
+	}
+	return a
 }
 
 // addresses identifies the lists of l. Equal addresses are equal lists, as long as the snapshot lives.
@@ -259,71 +259,6 @@ func addresses(l *Layer) string {
 	return b.String()
 }
 
-// flow is what gets through all hops under one mode.
-type flow struct {
-	in   *netipx.IPSet // internet hosts whose request is delivered
-	both *netipx.IPSet // of those, the ones to whom a reply can go
-	last *netipx.IPSet // the sources that the last hop admits, as it sees them
-}
-
-// flow joins the results of the layers of e.
-//
-// A hop that replaces the source splits the path: what the internet gets through is what enters that hop, if the rest of
-// the path admits what the hop puts in its place, and replies come back if they do on both parts.
-func (j *judge) flow(e *Endpoint, services []traffic.Service, m mode, platform bool) flow {
-	universe := e.Family.Internet()
-	in := universe
-	var replies *traffic.Set
-	var front *flow
-
-	pass := func() flow {
-		f := flow{in: in, both: in, last: in}
-		if replies != nil {
-			f.both = traffic.IntersectIPs(in, replies.Sources())
-		}
-		return f
-	}
-	for h := range e.Hops {
-		for l := range e.Hops[h].Layers {
-			layer := &e.Hops[h].Layers[l]
-			if layer.Kind == Platform && !platform {
-				continue
-			}
-			r := j.layer(layer, services[h], universe)
-			in = traffic.IntersectIPs(in, r.in[m])
-			if layer.Stateless {
-				out := r.out[m] // by client port: one and the same has to get out of every layer
-				if replies != nil {
-					out = out.Intersect(*replies)
-				}
-				replies = &out
-			}
-		}
-		if source := e.Hops[h].Source; source != nil {
-			f := pass()
-			front = front.through(f)
-			universe = traffic.IPs(source...)
-			in, replies = universe, nil
-		}
-	}
-	return *front.through(pass())
-}
-
-// through returns what the internet gets through when f, where the sources are replaced ones, follows front.
-func (front *flow) through(f flow) *flow {
-	if front == nil {
-		return &f
-	}
-	out := flow{in: traffic.IPs(), both: traffic.IPs(), last: f.last}
-	if !traffic.IsEmptyIPs(f.in) {
-		out.in = front.in
-	}
-	if !traffic.IsEmptyIPs(f.both) {
-		out.both = front.both
-	}
-	return &out
-}
-
 // answer judges e for svc.
 func (j *judge) answer(e *Endpoint, svc traffic.Service) (Answer, bool) {
 	services, ok := path(e, svc)
@@ -331,116 +266,83 @@ func (j *judge) answer(e *Endpoint, svc traffic.Service) (Answer, bool) {
 		return Answer{}, false
 	}
 	a := Answer{Endpoint: e, Service: svc, Front: services[0], Coverage: None, Sources: traffic.IPs()}
+	w := j.way(e, services)
 	platform := !j.question.NoPlatformBlock
-	var flows [modes]flow
-	flows[must] = j.flow(e, services, must, platform)
-	for m := must + 1; m < modes; m++ {
-		if flows[m] = flows[must]; j.doubted(e, services) {
-			flows[m] = j.flow(e, services, m, platform)
-		}
-	}
-	has := func(s *netipx.IPSet) bool { return !traffic.IsEmptyIPs(s) }
-
-	if has(flows[must].both) {
-		a.set(Reachable, flows[must].both)
-		a.AdmittedBy = j.admitting(e, services, must, flows[must], flows[must].both)
-		return a, true
-	}
-	if has(flows[some].both) {
-		a.set(Reachable, flows[some].both)
-		a.Coverage, a.Share = Opaque, 0
-		a.AdmittedBy = j.admitting(e, services, some, flows[some], flows[some].both)
-		return a, true
-	}
-	if !has(flows[may].both) && platform {
-		// Nothing gets through; would it, but for the provider's own block?
-		for _, m := range []mode{must, some} {
-			if open := j.flow(e, services, m, false); has(open.both) {
-				a.set(ProviderOnly, open.both)
-				if m == some {
-					a.Coverage, a.Share = Opaque, 0
-				}
-				a.AdmittedBy = j.admitting(e, services, m, open, open.both)
-				a.Stage, _ = j.blocker(e, services)
-				return a, true
+	cause := w.doubt(platform)
+	flows := func(platform bool) (out [modes]flow) {
+		out[must] = w.flow(must, platform)
+		for m := must + 1; m < modes; m++ {
+			if out[m] = out[must]; cause != nil { // without a doubt all readings are one
+				out[m] = w.flow(m, platform)
 			}
 		}
-		if open := j.flow(e, services, may, false); has(open.in) && !has(flows[may].in) {
-			a.set(Unknown, j.flow(e, services, known, false).in)
-			a.AdmittedBy = j.admitting(e, services, may, open, open.in)
-			a.Stage, a.Hint = j.doubt(e, services)
+		return out
+	}
+	has := func(s *netipx.IPSet) bool { return !traffic.IsEmptyIPs(s) }
+	// set says that x is the verdict on sources, in the reading m of f.
+	set := func(x Exposure, m mode, f flow, sources *netipx.IPSet) {
+		a.Exposure, a.Sources = x, sources
+		a.Coverage, a.Share = Cover(sources, e.Family)
+		if m == some {
+			a.Coverage, a.Share = Opaque, 0
+		}
+		a.AdmittedBy = w.admitting(m, f, sources)
+	}
+	// unknown says that the verdict is not known, and counts what is known.
+	unknown := func(f [modes]flow, cause *Rule) {
+		set(Unknown, may, f[may], f[may].in)
+		a.Sources = f[known].in
+		a.Coverage, a.Share = Cover(a.Sources, e.Family)
+		a.Stage, a.Hint = cause.Cause, cause.Hint
+	}
+
+	f := flows(platform)
+	for _, m := range []mode{must, some} {
+		if has(f[m].both) {
+			set(Reachable, m, f[m], f[m].both)
 			return a, true
 		}
 	}
-	if !has(flows[may].both) {
+	if platform && !has(f[may].both) && w.hasPlatform() {
+		// Nothing gets through; would it, but for the provider's own block?
+		open := flows(false)
 		for _, m := range []mode{must, some} {
-			if has(flows[m].in) {
-				a.set(OneWay, flows[m].in)
-				if m == some {
-					a.Coverage, a.Share = Opaque, 0
+			if has(open[m].both) {
+				set(ProviderOnly, m, open[m], open[m].both)
+				a.Stage = w.platform()
+				return a, true
+			}
+		}
+		if !has(f[may].in) {
+			for _, m := range []mode{must, some} {
+				if has(open[m].in) {
+					set(ProviderOnly, m, open[m], open[m].in)
+					a.Stage = w.platform()
+					return a, true
 				}
-				a.AdmittedBy = j.admitting(e, services, m, flows[m], flows[m].in)
-				a.Stage = j.keptIn(e, services, flows[m].in)
+			}
+			if has(open[may].in) {
+				unknown(open, w.doubt(false))
 				return a, true
 			}
 		}
 	}
-	if has(flows[may].in) {
-		a.set(Unknown, flows[known].in)
-		a.AdmittedBy = j.admitting(e, services, may, flows[may], flows[may].in)
-		a.Stage, a.Hint = j.doubt(e, services)
+	if !has(f[may].both) {
+		for _, m := range []mode{must, some} {
+			if has(f[m].in) {
+				set(OneWay, m, f[m], f[m].in)
+				a.Stage = w.keptIn(m, platform)
+				return a, true
+			}
+		}
+	}
+	if has(f[may].in) {
+		unknown(f, cause)
 		return a, true
 	}
 	a.Exposure = Blocked
-	a.Stage, a.Denied = j.blocker(e, services)
+	a.Stage, a.Denied = w.blocker(platform)
 	return a, true
-}
-
-// doubted says whether any layer of e leaves something in doubt; without one, all modes are the same.
-func (j *judge) doubted(e *Endpoint, services []traffic.Service) bool {
-	return j.firstDoubt(e, services) != nil
-}
-
-// set fills in what follows from the sources that the verdict counts.
-func (a *Answer) set(x Exposure, sources *netipx.IPSet) {
-	a.Exposure, a.Sources = x, sources
-	a.Coverage, a.Share = Cover(sources, a.Endpoint.Family)
-}
-
-// admitting returns the rules of the last hop's firewall layers that admit packets of f.
-func (j *judge) admitting(e *Endpoint, services []traffic.Service, m mode, f flow, sources *netipx.IPSet) []Admission {
-	h := len(e.Hops) - 1
-	universe, replaced := lastUniverse(e)
-	through := f.last
-	if !replaced {
-		through = sources
-	}
-	var out []Admission
-	for l := range e.Hops[h].Layers {
-		layer := &e.Hops[h].Layers[l]
-		if layer.Kind != Firewall {
-			continue
-		}
-		r := j.layer(layer, services[h], universe)
-		for _, a := range admissions(r.allows[m], services[h], through) {
-			a.Alone = traffic.Subset(through, a.Sources)
-			if replaced {
-				a.Sources = sources
-			}
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-// lastUniverse returns the sources that the last hop of e may see, and whether they stand in for internet hosts.
-func lastUniverse(e *Endpoint) (*netipx.IPSet, bool) {
-	for h := len(e.Hops) - 2; h >= 0; h-- {
-		if source := e.Hops[h].Source; source != nil {
-			return traffic.IPs(source...), true
-		}
-	}
-	return e.Family.Internet(), false
 }
 
 // admissions returns the rules of credits with the sources of through that each is credited with for svc, one entry a
@@ -461,114 +363,4 @@ func admissions(credits []credit, svc traffic.Service, through *netipx.IPSet) []
 		out = append(out, Admission{List: c.list, Rule: c.rule, Sources: sources})
 	}
 	return out
-}
-
-// blocker returns the stage that lets nothing in: the first layer that by itself admits no one, or else the first of those
-// that together do. Denied are the deny rules that took packets there.
-func (j *judge) blocker(e *Endpoint, services []traffic.Service) (stage string, denied []*Rule) {
-	type stop struct {
-		layer *Layer
-		r     *layerResult
-	}
-	var segment []stop // the layers that see the same sources
-	result := func(s stop) (string, []*Rule) {
-		for _, c := range s.r.denies {
-			denied = append(denied, c.rule)
-		}
-		return s.layer.Name, denied
-	}
-	universe := e.Family.Internet()
-	for h := range e.Hops {
-		for l := range e.Hops[h].Layers {
-			layer := &e.Hops[h].Layers[l]
-			if layer.Kind == Platform && j.question.NoPlatformBlock {
-				continue
-			}
-			s := stop{layer, j.layer(layer, services[h], universe)}
-			if traffic.IsEmptyIPs(s.r.in[may]) {
-				return result(s)
-			}
-			segment = append(segment, s)
-		}
-		if source := e.Hops[h].Source; source != nil || h == len(e.Hops)-1 {
-			open := universe
-			for i, s := range segment {
-				rest := traffic.IntersectIPs(open, s.r.in[may])
-				if !traffic.IsEmptyIPs(rest) {
-					open = rest
-					continue
-				}
-				for _, earlier := range segment[:i] {
-					if traffic.IsEmptyIPs(traffic.IntersectIPs(earlier.r.in[may], s.r.in[may])) {
-						return result(earlier)
-					}
-				}
-				return result(s)
-			}
-			segment = nil
-			universe = traffic.IPs(source...)
-		}
-	}
-	return "", nil
-}
-
-// keptIn returns the stage that keeps replies to sources in.
-func (j *judge) keptIn(e *Endpoint, services []traffic.Service, sources *netipx.IPSet) string {
-	universe := e.Family.Internet()
-	to := sources
-	var last string
-	var replies *traffic.Set
-	for h := range e.Hops {
-		for l := range e.Hops[h].Layers {
-			layer := &e.Hops[h].Layers[l]
-			if !layer.Stateless {
-				continue
-			}
-			last = layer.ReplyName
-			out := j.layer(layer, services[h], universe).out[may]
-			if replies != nil {
-				out = out.Intersect(*replies)
-			}
-			replies = &out
-			if traffic.IsEmptyIPs(traffic.IntersectIPs(to, out.Sources())) {
-				return last
-			}
-		}
-		if source := e.Hops[h].Source; source != nil {
-			universe = traffic.IPs(source...)
-			to, replies = universe, nil
-		}
-	}
-	return last
-}
-
-// doubt returns what the first rule that leaves something in doubt says of it.
-func (j *judge) doubt(e *Endpoint, services []traffic.Service) (stage, hint string) {
-	if r := j.firstDoubt(e, services); r != nil {
-		return r.Cause, r.Hint
-	}
-	return "", ""
-}
-
-// firstDoubt returns the first rule on the way to e that leaves something in doubt, dynamic ones last: they alone never
-// make a verdict unknown.
-func (j *judge) firstDoubt(e *Endpoint, services []traffic.Service) *Rule {
-	universe := e.Family.Internet()
-	var dynamic *Rule
-	for h := range e.Hops {
-		for l := range e.Hops[h].Layers {
-			r := j.layer(&e.Hops[h].Layers[l], services[h], universe).cause
-			switch {
-			case r == nil:
-			case r.Doubt != Dynamic:
-				return r
-			case dynamic == nil:
-				dynamic = r
-			}
-		}
-		if source := e.Hops[h].Source; source != nil {
-			universe = traffic.IPs(source...)
-		}
-	}
-	return dynamic
 }

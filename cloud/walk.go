@@ -1,6 +1,11 @@
 package cloud
 
-import "github.com/cloudaudit/cloudaudit/traffic"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/cloudaudit/cloudaudit/traffic"
+)
 
 // mode is one reading of what is in doubt. Admission grows with what allows match and shrinks with what denies match, so
 // that the two ends, pessimistic and optimistic, bound every possible truth.
@@ -14,7 +19,7 @@ const (
 	modes
 )
 
-// allows returns what an allow or pass of r matches under m.
+// allows returns what an allow r matches under m.
 func (m mode) allows(r *Rule) traffic.Set {
 	switch {
 	case r.Maybe.IsEmpty() || m == must,
@@ -34,8 +39,9 @@ func (m mode) denies(r *Rule) traffic.Set {
 	return r.Match.Union(r.Maybe)
 }
 
-// credit is what one rule decided of the packets that were asked about: for an allow, what it admits whatever other
-// allows admit, for what two rules admit both must be credited with; for a deny, what it took.
+// credit is what one rule decides of the packets that were asked about, in some way in which the passes turn out: for an
+// allow, what it admits whatever other allows admit, for what two rules admit both must be credited with; for a deny, what
+// it takes and no allow had admitted. What an allow is credited with counts as far as the outcome admits it.
 type credit struct {
 	list *List
 	rule *Rule
@@ -68,7 +74,7 @@ func (m mode) walk(lists []*List, from int, open traffic.Set) outcome {
 			case Deny:
 				if hit := open.Intersect(m.denies(r)); !hit.IsEmpty() {
 					open = open.Subtract(hit)
-					out.denies = append(out.denies, credit{list, r, hit})
+					out.deny(credit{list, r, hit})
 				}
 			case Pass:
 				hit := open.Intersect(r.Match)
@@ -88,17 +94,33 @@ func (m mode) walk(lists []*List, from int, open traffic.Set) outcome {
 
 // join adds to out what is admitted both ways, or either way, by m.
 func (out *outcome) join(m mode, a, b outcome) {
+	for _, c := range slices.Concat(a.denies, b.denies) {
+		out.deny(c)
+	}
 	both := a.admitted.Union(b.admitted)
 	if m == must || m == some {
 		both = a.admitted.Intersect(b.admitted)
 	}
 	out.admitted = out.admitted.Union(both)
-	for _, o := range []outcome{a, b} {
-		for _, c := range o.allows {
-			if c.set = c.set.Intersect(both); !c.set.IsEmpty() {
-				out.allows = append(out.allows, c)
-			}
-		}
-		out.denies = append(out.denies, o.denies...)
+	out.allows = slices.Concat(out.allows, a.allows, b.allows)
+}
+
+// deny adds c to out, less what an allow has admitted before.
+func (out *outcome) deny(c credit) {
+	if c.set = c.set.Subtract(out.admitted); !c.set.IsEmpty() {
+		out.denies = append(out.denies, c)
 	}
+}
+
+// sort puts the credits of out in the order of lists, for walk comes to some rules out of turn where a pass is in doubt.
+func (out *outcome) sort(lists []*List) {
+	place := map[*Rule]int{}
+	for _, list := range lists {
+		for i := range list.Rules {
+			place[&list.Rules[i]] = len(place)
+		}
+	}
+	byPlace := func(a, b credit) int { return cmp.Compare(place[a.rule], place[b.rule]) }
+	slices.SortStableFunc(out.allows, byPlace)
+	slices.SortStableFunc(out.denies, byPlace)
 }
