@@ -219,6 +219,7 @@ type Snapshot struct {
 	Lists     []*List
 	Endpoints []Endpoint
 	Gaps      []Gap
+	Skipped   bool // the run ended before the scope was read; a gap says why
 }
 
 // Rules returns the number of rules in all lists of s.

@@ -56,6 +56,7 @@ type (
 		Lists     []*List        `json:"lists"`
 		Endpoints []jsonEndpoint `json:"endpoints"`
 		Gaps      []Gap          `json:"gaps,omitempty"`
+		Skipped   bool           `json:"skipped,omitempty"`
 	}
 	jsonEndpoint struct {
 		Ref      Ref            `json:"ref"`
@@ -89,7 +90,7 @@ type (
 
 // MarshalJSON writes s in the form of SnapshotSchema.
 func (s *Snapshot) MarshalJSON() ([]byte, error) {
-	out := jsonSnapshot{Scope: s.Scope, Listed: len(s.Lists), Lists: s.Lists, Gaps: s.Gaps}
+	out := jsonSnapshot{Scope: s.Scope, Listed: len(s.Lists), Lists: s.Lists, Gaps: s.Gaps, Skipped: s.Skipped}
 	out.Lists = append([]*List{}, s.Lists...)
 	position := make(map[*List]int, len(s.Lists))
 	for i, l := range s.Lists {
@@ -159,7 +160,7 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		}
 		return lists, nil
 	}
-	out := Snapshot{Scope: in.Scope, Lists: in.Lists[:in.Listed:in.Listed], Gaps: in.Gaps}
+	out := Snapshot{Scope: in.Scope, Lists: in.Lists[:in.Listed:in.Listed], Gaps: in.Gaps, Skipped: in.Skipped}
 	for _, je := range in.Endpoints {
 		if je.Family != traffic.V4 && je.Family != traffic.V6 {
 			return fmt.Errorf("endpoint %s: family is %d, want 4 or 6", je.Ref, je.Family)

@@ -133,9 +133,11 @@ func (q Question) Trace(e *Endpoint, svc traffic.Service) (Answer, []Step, bool)
 				step.ReplyAll = traffic.Subset(part.sources, step.Replies)
 			}
 			steps = append(steps, step)
-			// Only what may get through is worth following: the path goes on with it so that the layers behind a doubt
-			// are explained too.
-			open = step.Maybe
+			// The path goes on with what may get through, so that the layers behind a doubt are explained too; and past a
+			// block by the provider's network, for what is behind it is what the verdict tells apart.
+			if at.layer.Kind != Platform || !traffic.IsEmptyIPs(step.Maybe) {
+				open = step.Maybe
+			}
 		}
 	}
 	return a, steps, true

@@ -70,7 +70,7 @@ type evidence struct {
 }
 
 func (f *finder) judge(s *cloud.Snapshot) {
-	scope := Scope{Scope: s.Scope, Complete: len(s.Gaps) == 0, Rules: s.Rules(), Gaps: s.Gaps}
+	scope := Scope{Scope: s.Scope, Complete: len(s.Gaps) == 0, Rules: s.Rules(), Interrupt: s.Skipped, Gaps: s.Gaps}
 	if scope.Gaps == nil {
 		scope.Gaps = []cloud.Gap{}
 	}
@@ -340,7 +340,7 @@ func (f *finder) path(a cloud.Answer) []Step {
 	out := []Step{{Stage: "internet", Text: fmt.Sprintf("A packet from the IPv%d internet is sent to '%s', %s.", a.Endpoint.Family, a.Endpoint.Address(), traffic.FormatService(a.Front))}}
 	for _, s := range steps {
 		out = append(out, StepOf(s))
-		if s.Maybe == nil || traffic.IsEmptyIPs(s.Maybe) {
+		if traffic.IsEmptyIPs(s.Maybe) && s.Layer.Kind != cloud.Platform {
 			return out
 		}
 	}

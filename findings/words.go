@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/traffic"
@@ -39,7 +41,8 @@ func reason(a cloud.Answer, admittedBy []string) string {
 		}
 		return sentence(fmt.Sprintf("blocked at '%s'", a.Stage))
 	}
-	if len(admittedBy) == 0 {
+	by = "may be " + by
+	if len(admittedBy) == 0 || admittedBy[0] == "none" {
 		by = "nothing that could be read decides"
 	}
 	return sentence(by + fmt.Sprintf(", and '%s' leaves it in doubt", a.Stage))
@@ -80,6 +83,8 @@ func StepOf(s cloud.Step) Step {
 		if len(s.Denied) > 0 {
 			out.Text += " by " + rules(s.Denied)
 		}
+	case traffic.IsEmptyIPs(s.Out) && slices.ContainsFunc(s.Allowed, func(a cloud.Admission) bool { return a.Rule.Doubt == cloud.Dynamic }):
+		out.Text = "admits " + at + " from a part of the internet that only the cloud knows, by " + rules(s.Allowed)
 	case traffic.IsEmptyIPs(s.Out):
 		out.Text = "may admit " + at + " by " + rules(s.Allowed)
 	default:
@@ -153,7 +158,11 @@ func (o *offender) message(check Check, exposures []Exposure, f Finding) string 
 		if x := exposures[f.Exposures[0]]; x.Verdict == cloud.ProviderOnly {
 			tail = fmt.Sprintf("; only the provider's own block ('%s') keeps the internet away", x.Stage)
 		}
-		return sentence(fmt.Sprintf("%s is behind no firewall: %s of %s is open to the internet%s", who, port, behind, tail))
+		verb := "is"
+		if len(what) > 1 {
+			verb = "are"
+		}
+		return sentence(fmt.Sprintf("%s is behind no firewall: %s of %s %s open to the internet%s", who, port, behind, verb, tail))
 	case Undetermined:
 		x := exposures[f.Exposures[0]]
 		tail := ""
@@ -177,7 +186,11 @@ func (o *offender) message(check Check, exposures []Exposure, f Finding) string 
 		text += fmt.Sprintf(", and only the provider's own block ('%s') keeps it away", exposures[f.Exposures[0]].Stage)
 	}
 	if len(f.With) > 0 {
-		text += "; so do " + join(quoted(f.With), 3)
+		verb := "do"
+		if len(f.With) == 1 {
+			verb = "does"
+		}
+		text += "; so " + verb + " " + join(quoted(f.With), 3)
 	}
 	return sentence(text)
 }
@@ -193,8 +206,7 @@ func percent(share float64) string {
 }
 
 func kindName(kind string) string {
-	words := strings.ReplaceAll(kind, "-", " ")
-	return strings.ToUpper(words[:min(1, len(words))]) + words[min(1, len(words)):]
+	return capital(strings.ReplaceAll(kind, "-", " "))
 }
 
 func quoted(ids []string) []string {
@@ -235,5 +247,14 @@ func sentence(text string) string {
 	if text == "" {
 		return ""
 	}
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	return capital(text) + "."
+}
+
+// capital starts text with a capital letter.
+func capital(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if first == utf8.RuneError {
+		return text
+	}
+	return string(unicode.ToUpper(first)) + text[size:]
 }
