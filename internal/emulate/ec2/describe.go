@@ -125,7 +125,10 @@ func (c *call) ec2(write func(*xml.Encoder) error) ([]byte, error) {
 	if err := e.EncodeToken(start.End()); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), e.Flush()
+	if err := e.Flush(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 func one(s string) []string { return []string{s} }
