@@ -52,8 +52,8 @@ func schemas(t *testing.T) []string {
 			out = append(out, path)
 		}
 	}
-	if path := filepath.Join(filepath.Dir(multitool(t)), "sarif-2.1.0.json"); len(out) == 0 {
-		out = append(out, path)
+	if len(out) == 0 {
+		out = append(out, filepath.Join(filepath.Dir(multitool(t)), "sarif-2.1.0.json"))
 	}
 	return out
 }
