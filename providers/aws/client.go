@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -178,9 +179,15 @@ func (b *freeing) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// retryer is the SDK's adaptive retryer with patience for throttling alone: a service that asks to come back later is
-// asked again for a minute or two, one that is broken three times in all.
-type retryer struct{ *retry.AdaptiveMode }
+// retryer is the SDK's adaptive retryer, one for each operation of a client: AWS throttles each operation on its own, and
+// one that is throttled need not slow the others. It has patience for throttling alone: a service that asks to come back
+// later is asked again for a minute or two, one that is broken three times in all.
+type retryer struct {
+	*retry.AdaptiveMode // decides what is worth another attempt
+
+	mu          sync.Mutex
+	byOperation map[string]*retry.AdaptiveMode
+}
 
 const (
 	attemptsIfThrottled = 20
@@ -188,17 +195,34 @@ const (
 	longestDelay        = 5 * time.Second
 )
 
-func newRetryer() retryer {
-	return retryer{retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+func newRetryer() *retryer {
+	return &retryer{AdaptiveMode: newAdaptiveMode(), byOperation: map[string]*retry.AdaptiveMode{}}
+}
+
+func newAdaptiveMode() *retry.AdaptiveMode {
+	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 		o.StandardOptions = append(o.StandardOptions, func(s *retry.StandardOptions) {
 			s.MaxAttempts = attemptsIfThrottled
 			s.RateLimiter = ratelimit.None
 		})
-	})}
+	})
+}
+
+// GetAttemptToken waits until the operation of ctx may be tried.
+func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
+	name := middleware.GetOperationName(ctx)
+	r.mu.Lock()
+	mode := r.byOperation[name]
+	if mode == nil {
+		mode = newAdaptiveMode()
+		r.byOperation[name] = mode
+	}
+	r.mu.Unlock()
+	return mode.GetAttemptToken(ctx)
 }
 
 // RetryDelay returns how long to wait after attempt, or err if that was the last one.
-func (r retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
+func (r *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	if attempt >= attemptsIfBroken && retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) != aws.TrueTernary {
 		return 0, err
 	}
