@@ -248,6 +248,9 @@ func (f *finder) finish() {
 		}
 		slices.Sort(at)
 		at = slices.Compact(at)
+		slices.SortStableFunc(at, func(i, j int) int {
+			return cmp.Compare(strength(f.report.Exposures[i].Verdict), strength(f.report.Exposures[j].Verdict))
+		})
 		finding := Finding{
 			RuleID: check.ID, Level: check.Level, Subject: o.subject(), Fingerprint: o.fingerprint(),
 			Exposures: at, Alone: o.alone, With: []string{}, Scope: o.scope,
@@ -273,6 +276,11 @@ func (f *finder) finish() {
 			cmp.Compare(a.Subject.ID, b.Subject.ID),
 		)
 	})
+}
+
+// strength ranks verdicts, the strongest first.
+func strength(x cloud.Exposure) int {
+	return slices.Index([]cloud.Exposure{cloud.Reachable, cloud.Unknown, cloud.OneWay, cloud.ProviderOnly}, x)
 }
 
 func compareExposures(a, b *Exposure) int {
@@ -314,7 +322,7 @@ func (o *offender) subject() Subject {
 	r := o.rule.Ref
 	return Subject{
 		Provider: r.Provider, Scope: r.Scope, Type: r.Kind, ID: r.ID, Name: o.rule.Name,
-		List: o.list.Ref.ID, ListName: o.list.Name, Text: o.rule.Text,
+		List: o.list.Ref.ID, ListType: o.list.Ref.Kind, ListName: o.list.Name, Text: o.rule.Text,
 	}
 }
 

@@ -52,7 +52,15 @@ type Run struct {
 	Finished time.Time
 	Exit     int // the exit status that the run ends with
 	// Anchor is the line that stands for a finding of which no source file is known, relative to the repository's root.
-	Anchor Location
+	Anchor     Location
+	Repository Repository
+}
+
+// Repository is the repository that the lines of a report are in.
+type Repository struct {
+	URI      string // absolute, such as "https://github.com/owner/name"; if it is empty, nothing is known of the repository
+	Revision string // a commit
+	Branch   string
 }
 
 // Scope is one scope of a report.
@@ -103,8 +111,9 @@ type Subject struct {
 	Type     string `json:"type"`
 	ID       string `json:"id"`
 	Name     string `json:"name,omitempty"`
-	// List is the id and ListName the name of what the rule belongs to, such as its security group.
+	// List is the id and ListName the name of what the rule belongs to, such as its security group; ListType is its kind.
 	List     string `json:"list,omitempty"`
+	ListType string `json:"list_type,omitempty"`
 	ListName string `json:"list_name,omitempty"`
 	Text     string `json:"text,omitempty"` // the rule in one line
 }
@@ -125,7 +134,7 @@ type Finding struct {
 	// Fingerprint is the same in every run for the same rule, and does not depend on names, order or source lines.
 	Fingerprint string    `json:"fingerprint"`
 	Location    *Location `json:"location,omitempty"`
-	Exposures   []int     `json:"exposures"` // the evidence, as positions in Report.Exposures
+	Exposures   []int     `json:"exposures"` // the evidence, as positions in Report.Exposures, the strongest verdict first
 	// Alone says that the rule by itself admits all that its exposures admit; With holds the ids of the other rules that
 	// have to change together with it.
 	Alone bool     `json:"alone"`

@@ -245,6 +245,8 @@ func List(s findings.Subject) string {
 		return ""
 	case s.ListName == "" || s.ListName == s.List:
 		return s.List
+	case strings.HasPrefix(s.ID, s.List+"#"):
+		return s.ListName // the rule's own id begins with the list's
 	}
 	return s.ListName + " (" + s.List + ")"
 }

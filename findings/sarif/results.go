@@ -109,14 +109,7 @@ func listOf(s findings.Subject) cloud.Ref {
 	if s.List == "" || s.List == s.ID {
 		return cloud.Ref{}
 	}
-	kind := strings.TrimSuffix(s.Type, "-rule")
-	switch {
-	case s.Provider == "gcp" && s.Type == "firewall":
-		kind = "network"
-	case s.Provider == "gcp" && s.Type == "firewall-policy-rule" && s.Scope != "organization":
-		kind = "network-firewall-policy"
-	}
-	return cloud.Ref{Provider: s.Provider, Scope: s.Scope, Kind: kind, ID: s.List}
+	return cloud.Ref{Provider: s.Provider, Scope: s.Scope, Kind: s.ListType, ID: s.List}
 }
 
 // results returns the results of the run.

@@ -76,22 +76,13 @@ func limitsOf(p Profile) limits {
 	return limits{runs: unlimited, results: unlimited, tags: unlimited, steps: 10000, description: unlimited, compressed: unlimited}
 }
 
-// Repository is the repository that the lines of a report are in.
-type Repository struct {
-	URI      string // absolute, such as "https://github.com/owner/name"; if it is empty, nothing is known of the repository
-	Revision string // a commit
-	Branch   string
-}
-
-// Write is WriteIn for a repository of which nothing is known.
-func Write(w io.Writer, r *findings.Report, p Profile) error { return WriteIn(w, r, p, Repository{}) }
-
-// WriteIn writes r to w. It fails if a finding has no line in the repository, of its own or by r.Run.Anchor: a file with a
+// Write writes r to w. It fails if a finding has no line in the repository, of its own or by r.Run.Anchor: a file with a
 // result that has none is rejected as a whole.
-func WriteIn(w io.Writer, r *findings.Report, p Profile, in Repository) error {
+func Write(w io.Writer, r *findings.Report, p Profile) error {
 	if p != Full && p != GitHub {
 		return fmt.Errorf("SARIF: profile is %q, want %q or %q", escape.Visible(string(p)), Full, GitHub)
 	}
+	in := r.Run.Repository
 	var provenance []versionControlDetails
 	if in.URI != "" {
 		u, err := url.Parse(in.URI)

@@ -27,12 +27,14 @@ func report() *findings.Report {
 	return r
 }
 
-var repository = Repository{URI: "https://github.com/example/infrastructure", Revision: "52f0a0c", Branch: "main"}
+var repository = findings.Repository{URI: "https://github.com/example/infrastructure", Revision: "52f0a0c", Branch: "main"}
 
 func written(t rapid.TB, r *findings.Report, p Profile) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := WriteIn(&out, r, p, repository); err != nil {
+	in := *r
+	in.Run.Repository = repository
+	if err := Write(&out, &in, p); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -442,7 +444,9 @@ func TestErrors(t *testing.T) {
 		t.Error("no error for a profile that does not exist")
 	}
 	for _, uri := range []string{"github.com/a/b", "https://user:secret@github.com/a/b", "::"} {
-		if err := WriteIn(&bytes.Buffer{}, report(), Full, Repository{URI: uri}); err == nil || strings.Contains(err.Error(), "secret") {
+		r := report()
+		r.Run.Repository.URI = uri
+		if err := Write(&bytes.Buffer{}, r, Full); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("repository %q: error is %v", uri, err)
 		}
 	}
