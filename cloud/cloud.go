@@ -170,7 +170,8 @@ type Hop struct {
 	Ref    Ref
 	Name   string // for people, such as "network load balancer lb-1"
 	Layers []Layer
-	// Forward maps ports; a service that it does not map goes no further. Nil keeps ports as they are.
+	// Forward maps ports; a service that it does not map goes no further. Nil keeps ports as they are. No two have the same
+	// Target: another front that leads there is another endpoint.
 	Forward []Forward
 	// Source is what later hops see as the source, where the hop does not keep the client's address. Nil keeps it.
 	Source []netip.Prefix

@@ -75,8 +75,8 @@ type (
 		Ref     Ref            `json:"ref"`
 		Name    string         `json:"name,omitempty"`
 		Layers  []jsonLayer    `json:"layers"`
-		Forward []Forward      `json:"forward,omitempty"`
-		Source  []netip.Prefix `json:"source,omitempty"`
+		Forward []Forward      `json:"forward,omitzero"` // empty is not nil: it maps nothing
+		Source  []netip.Prefix `json:"source,omitzero"`
 	}
 	jsonLayer struct {
 		Name      string `json:"name"`
@@ -168,6 +168,9 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		e := Endpoint{
 			Ref: je.Ref, Name: je.Name, Instance: je.Instance, Family: je.Family, Addr: je.Addr, Prefix: je.Prefix,
 			Host: je.Host, Public: je.Public, Via: je.Via, Assumes: je.Assumes,
+		}
+		if len(je.Hops) == 0 {
+			return fmt.Errorf("endpoint %s: no hops", je.Ref)
 		}
 		for _, jh := range je.Hops {
 			h := Hop{Ref: jh.Ref, Name: jh.Name, Forward: jh.Forward, Source: jh.Source}
