@@ -11,8 +11,8 @@ import (
 	"github.com/cloudaudit/cloudaudit/traffic"
 )
 
-// world draws a snapshot: lists that layers share, and endpoints with everything that a path can have.
-type world struct {
+// builder draws a snapshot: lists that layers share, and endpoints with everything that a path can have.
+type builder struct {
 	t     *rapid.T
 	scope cloud.Scope
 	rules int
@@ -21,7 +21,7 @@ type world struct {
 }
 
 func drawWorld(t *rapid.T) *cloud.Snapshot {
-	w := &world{t: t, scope: cloud.Scope{Provider: "aws", Account: "111122223333", Region: "eu-west-1"}}
+	w := &builder{t: t, scope: cloud.Scope{Provider: "aws", Account: "111122223333", Region: "eu-west-1"}}
 	for range rapid.SampledFrom([]int{3, 4, 5, 2, 1}).Draw(t, "lists") {
 		w.lists = append(w.lists, w.list("list", w.services()))
 	}
@@ -41,7 +41,7 @@ func drawWorld(t *rapid.T) *cloud.Snapshot {
 type interval struct{ from, to traffic.Service }
 
 // services are what rules are about; most hold the service that is asked about.
-func (w *world) services() []interval {
+func (w *builder) services() []interval {
 	tcp, udp := traffic.TCP.Port, traffic.UDP.Port
 	return []interval{
 		{tcp(0), udp(65535)},
@@ -57,7 +57,7 @@ func (w *world) services() []interval {
 }
 
 // replies are what reply rules are about. Port 0 is no client's.
-func (w *world) replies() []interval {
+func (w *builder) replies() []interval {
 	tcp, udp := traffic.TCP.Port, traffic.UDP.Port
 	return []interval{
 		{0, 1<<24 - 1},
@@ -72,7 +72,7 @@ func (w *world) replies() []interval {
 	}
 }
 
-func (w *world) list(kind string, services []interval) *cloud.List {
+func (w *builder) list(kind string, services []interval) *cloud.List {
 	l := &cloud.List{Ref: w.scope.Ref(kind, fmt.Sprintf("%s-%d", kind, w.rules)), Name: rapid.SampledFrom([]string{"", "<web> & \"co\""}).Draw(w.t, "name")}
 	for range rapid.SampledFrom([]int{2, 3, 1, 4, 0}).Draw(w.t, "rules") {
 		l.Rules = append(l.Rules, w.rule(services))
@@ -80,7 +80,7 @@ func (w *world) list(kind string, services []interval) *cloud.List {
 	return l
 }
 
-func (w *world) rule(services []interval) cloud.Rule {
+func (w *builder) rule(services []interval) cloud.Rule {
 	w.rules++
 	r := cloud.Rule{
 		Ref:     w.scope.Ref("rule", fmt.Sprintf("r-%d", w.rules)),
@@ -105,7 +105,7 @@ func (w *world) rule(services []interval) cloud.Rule {
 }
 
 // sources draws stretches, often all of them.
-func (w *world) sources() sources {
+func (w *builder) sources() sources {
 	n := len(stretches())
 	bits := 1<<n - 1
 	if rapid.Bool().Draw(w.t, "some") {
@@ -120,7 +120,7 @@ func (w *world) sources() sources {
 	return out
 }
 
-func (w *world) endpoint(n int) cloud.Endpoint {
+func (w *builder) endpoint(n int) cloud.Endpoint {
 	e := cloud.Endpoint{
 		Ref: w.scope.Ref("network-interface", fmt.Sprintf("eni-%d", n)), Name: "cache", Instance: "i-1", Family: traffic.V4,
 		Addr: netip.MustParseAddr("54.84.1.2"), Public: true, Assumes: []string{"vpc-block-public-access-off"},
@@ -148,7 +148,7 @@ func (w *world) endpoint(n int) cloud.Endpoint {
 	return e
 }
 
-func (w *world) forward() []cloud.Forward {
+func (w *builder) forward() []cloud.Forward {
 	tcp, udp := traffic.TCP.Port, traffic.UDP.Port
 	return rapid.SampledFrom([][]cloud.Forward{
 		nil, nil, nil,
@@ -159,7 +159,7 @@ func (w *world) forward() []cloud.Forward {
 	}).Draw(w.t, "forward")
 }
 
-func (w *world) layer() cloud.Layer {
+func (w *builder) layer() cloud.Layer {
 	w.rules++
 	l := cloud.Layer{
 		Name: fmt.Sprintf("layer-%d", w.rules),
@@ -173,7 +173,7 @@ func (w *world) layer() cloud.Layer {
 }
 
 // pick draws a few of lists, none twice.
-func (w *world) pick(lists []*cloud.List) []*cloud.List {
+func (w *builder) pick(lists []*cloud.List) []*cloud.List {
 	var out []*cloud.List
 	for _, i := range rapid.Permutation(seq(len(lists))).Draw(w.t, "order")[:min(len(lists), rapid.SampledFrom([]int{1, 2, 3, 0}).Draw(w.t, "picked"))] {
 		out = append(out, lists[i])
