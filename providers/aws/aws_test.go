@@ -33,6 +33,15 @@ func serve(t testing.TB, w *ec2.World, account string, c aws.Config, match func(
 	return aws.New(c), faults
 }
 
+// serveURL serves w and returns where.
+func serveURL(t testing.TB, w *ec2.World) (*emulate.Faults, string) {
+	t.Helper()
+	faults := emulate.WithFaults(w, nil)
+	server := httptest.NewServer(faults)
+	t.Cleanup(server.Close)
+	return faults, server.URL
+}
+
 // parseRegion makes a world of one account with one region.
 func parseRegion(t testing.TB, text string) *ec2.World {
 	t.Helper()

@@ -14,6 +14,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	t.Parallel() // throttled operations wait
 	providertest.Run(t, providertest.Cloud{
 		Open: func(t *testing.T, match func(string, *http.Request) emulate.Fault, smallPages bool) (providers.Provider, *emulate.Faults) {
 			w := ec2.Demo()
