@@ -8,27 +8,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
-
-// Cloud serves a World. It takes the three APIs under any path prefix: Compute Engine below "…/compute/v1/", Network
-// Security below "…/v1/" and Resource Manager below "…/v3/". It is safe for concurrent use.
-type Cloud struct {
-	mu        sync.Mutex
-	world     *World
-	throttles int
-}
-
-// New returns the emulated Google Cloud of world, whose defaults it fills in. It fails when the scene contradicts itself.
-func New(world *World) (*Cloud, error) {
-	if err := world.complete(); err != nil {
-		return nil, err
-	}
-	return &Cloud{world: world}, nil
-}
 
 // call is one request on its way to an answer.
 type call struct {
@@ -52,21 +35,25 @@ func op(method, path, permission string, serve func(*call)) operation {
 }
 
 // ServeHTTP answers one request.
-func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	o, vars, ok := find(r)
-	if !ok {
-		w.Header().Set("Content-Type", "text/html; charset=UTF-8")
-		w.WriteHeader(http.StatusNotFound)
-		_, _ = fmt.Fprintf(w, "<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>\n")
+func (w *World) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.complete(); err != nil {
+		computeError(rw, http.StatusInternalServerError, "backendError", err.Error())
 		return
 	}
-	o.serve(&call{w: w, r: r, world: c.world, vars: vars, op: o.permission})
+	o, vars, ok := find(r)
+	if !ok {
+		rw.Header().Set("Content-Type", "text/html; charset=UTF-8")
+		rw.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprintf(rw, "<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>\n")
+		return
+	}
+	o.serve(&call{w: rw, r: r, world: w, vars: vars, op: o.permission})
 }
 
 // Operation returns the IAM permission that r needs, such as "compute.firewalls.list".
-func (c *Cloud) Operation(r *http.Request) string {
+func (w *World) Operation(r *http.Request) string {
 	if o, _, ok := find(r); ok {
 		return o.permission
 	}
@@ -74,29 +61,29 @@ func (c *Cloud) Operation(r *http.Request) string {
 }
 
 // Refuse answers that the caller lacks the permission for r.
-func (c *Cloud) Refuse(w http.ResponseWriter, r *http.Request) {
-	permission := c.Operation(r)
+func (w *World) Refuse(rw http.ResponseWriter, r *http.Request) {
+	permission := w.Operation(r)
 	if _, isCompute := computePath(r.URL.Path); isCompute {
-		computeError(w, http.StatusForbidden, "forbidden",
+		computeError(rw, http.StatusForbidden, "forbidden",
 			fmt.Sprintf("Required '%s' permission for 'projects/%s'", permission, project(r.URL.Path)))
 		return
 	}
-	denied(w, permission, strings.TrimPrefix(r.URL.Path, "/"))
+	denied(rw, permission, strings.TrimPrefix(r.URL.Path, "/"))
 }
 
 // Throttle answers that the caller asks too often: Compute Engine in both of its ways by turns, as status 403 with reason
 // rateLimitExceeded and as status 429.
-func (c *Cloud) Throttle(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	c.throttles++
-	odd := c.throttles%2 == 1
-	c.mu.Unlock()
+func (w *World) Throttle(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	w.throttles++
+	odd := w.throttles%2 == 1
+	w.mu.Unlock()
 	if _, isCompute := computePath(r.URL.Path); isCompute && odd {
-		computeError(w, http.StatusForbidden, "rateLimitExceeded", "Quota exceeded for quota metric 'Read requests' and "+
+		computeError(rw, http.StatusForbidden, "rateLimitExceeded", "Quota exceeded for quota metric 'Read requests' and "+
 			"limit 'Read requests per minute' of service 'compute.googleapis.com'.")
 		return
 	}
-	writeJSON(w, http.StatusTooManyRequests, map[string]any{"error": map[string]any{
+	writeJSON(rw, http.StatusTooManyRequests, map[string]any{"error": map[string]any{
 		"code": http.StatusTooManyRequests, "status": "RESOURCE_EXHAUSTED",
 		"message": "Quota exceeded for quota metric 'Read requests' and limit 'Read requests per minute'.",
 		"errors":  []any{map[string]any{"message": "Quota exceeded.", "domain": "global", "reason": "rateLimitExceeded"}},

@@ -10,10 +10,14 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
+	"sync"
 )
 
-// World is the scene: what the emulated Google Cloud holds. Its YAML form uses the field names of Google's JSON where
-// there are any. A World is read only once it has been given to New.
+// World is the scene: what the emulated Google Cloud holds, and the handler that serves it. Its YAML form uses the field
+// names of Google's JSON where there are any.
+//
+// It takes the three APIs under any path prefix: Compute Engine below "…/compute/v1/", Network Security below "…/v1/" and
+// Resource Manager below "…/v3/". Once it has served a request it is safe for concurrent use, and must not be changed.
 type World struct {
 	Organization string    `yaml:"organization"` // its number, such as "123456789012"; empty: none
 	Folders      []Folder  `yaml:"folders"`
@@ -22,6 +26,11 @@ type World struct {
 	PageSize    int      `yaml:"page_size"`   // no page holds more than this; 0: what the caller asks for, at most 500
 	Unreachable []string `yaml:"unreachable"` // scopes that no list reaches, such as "zones/us-central1-b"
 	NoMasks     bool     `yaml:"no_masks"`    // answer 400 to a request that names the fields it wants
+
+	mu        sync.Mutex
+	throttles int
+	completed bool
+	wrong     error
 }
 
 // Folder is a folder of the organization.
@@ -181,7 +190,7 @@ type SecureTag struct {
 }
 
 // ForwardingRule is a load balancer's or a protocol forwarding's front. Instead of naming the resources behind it, a scene
-// may list BackendInstances: New then makes the resources that the rule needs to reach them.
+// may list BackendInstances: the world then makes the resources that the rule needs to reach them.
 type ForwardingRule struct {
 	Name                string   `yaml:"name"`
 	Region              string   `yaml:"region"` // empty: where the first backend instance is
@@ -288,9 +297,16 @@ type Route struct {
 	NextHopInstance string   `yaml:"nextHopInstance"`
 }
 
-// complete fills in what the scene leaves to the cloud: numbers, states, default routes, and the resources between a
+// complete fills in, once, what the scene leaves to the cloud: numbers, states, default routes, and the resources between a
 // forwarding rule and the instances that it names as its backends.
 func (w *World) complete() error {
+	if !w.completed {
+		w.completed, w.wrong = true, w.fill()
+	}
+	return w.wrong
+}
+
+func (w *World) fill() error {
 	ids := map[string]bool{}
 	for i := range w.Projects {
 		p := &w.Projects[i]

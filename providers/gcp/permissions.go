@@ -1,0 +1,32 @@
+package gcp
+
+// Permissions returns the IAM permissions that reading needs, sorted. A custom role with exactly these is
+// deploy/iam/gcp-read-role.yaml; those of the resource manager are for --folder and --organization-id only.
+func Permissions() []string {
+	return []string{
+		"compute.backendServices.list",
+		"compute.firewalls.list",
+		"compute.forwardingRules.list",
+		"compute.instanceGroups.list",
+		"compute.instances.getEffectiveFirewalls",
+		"compute.instances.list",
+		"compute.networkEndpointGroups.get",
+		"compute.networkEndpointGroups.list",
+		"compute.networks.get",
+		"compute.networks.getEffectiveFirewalls",
+		"compute.networks.getRegionEffectiveFirewalls",
+		"compute.networks.list",
+		"compute.routes.list",
+		"compute.subnetworks.list",
+		"compute.targetHttpProxies.list",
+		"compute.targetHttpsProxies.list",
+		"compute.targetInstances.list",
+		"compute.targetPools.list",
+		"compute.targetSslProxies.list",
+		"compute.targetTcpProxies.list",
+		"compute.urlMaps.list",
+		"networksecurity.addressGroups.get",
+		"resourcemanager.folders.list",
+		"resourcemanager.projects.list",
+	}
+}
