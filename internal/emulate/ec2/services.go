@@ -138,7 +138,7 @@ func describeTargetHealth(c *call) ([]byte, error) {
 	}
 	var items []health
 	for _, t := range g.Targets {
-		items = append(items, health{t.ID, t.Port, t.State})
+		items = append(items, health(t))
 	}
 	return c.query(func(e *xml.Encoder) error { return set(e, "TargetHealthDescriptions", "member", items) })
 }
