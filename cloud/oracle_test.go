@@ -498,7 +498,7 @@ func (w way) keptIn(r reading) string {
 			}
 		}
 	}
-	return "none"
+	return ""
 }
 
 // doubt returns the cause of the first rule that is in doubt about something it is asked, dynamic ones last.
@@ -572,5 +572,5 @@ func (w way) blocker() (stage string, denied []string) {
 			return result(g)
 		}
 	}
-	return "none", nil
+	return "", nil
 }

@@ -140,6 +140,7 @@ func (w *builder) endpoint(n int) cloud.Endpoint {
 				{netip.MustParsePrefix("10.0.0.1/32")},
 				{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.0.0.2/32")},
 				{netip.MustParsePrefix("fd00::1/128"), netip.MustParsePrefix("8.8.8.0/24")},
+				{},
 			}).Draw(w.t, "source")
 			e.Via = hop.Ref
 		}
