@@ -207,6 +207,21 @@ func TestBalancerWithoutInterfaces(t *testing.T) {
 	}
 }
 
+// TestNetworkACLBetweenBalancerAndTarget: an ACL filters at the edge of its subnet, and nothing within.
+func TestNetworkACLBetweenBalancerAndTarget(t *testing.T) {
+	const acl = "network_acls: [{NetworkAclId: acl-1, VpcId: vpc-1, IsDefault: true, Entries: [" +
+		"{RuleNumber: 1, RuleAction: deny, Protocol: '6', CidrBlock: 0.0.0.0/0, PortRange: {From: 11211, To: 11211}}, " +
+		"{RuleNumber: 2, RuleAction: allow, Protocol: '-1', CidrBlock: 0.0.0.0/0}, {RuleNumber: 2, Egress: true, RuleAction: allow, Protocol: '-1', CidrBlock: 0.0.0.0/0}]}]\n"
+	scene := behind + fromVPC + acl + front("network", "internet-facing", "", listener("TCP", 443, "TargetType: ip, Protocol: TCP, Port: 11211, Targets: [{Id: 10.0.1.10}]"))
+	for subnet, want := range map[string]int{"subnet-1": 0, "subnet-lb": 1} {
+		w := parseRegion(t, strings.Replace(scene, "SubnetId: subnet-1\n", "SubnetId: "+subnet+"\n", 1))
+		p, _ := serve(t, w, testAccount, aws.Config{}, nil)
+		if got := lines(readAll(t, p), 11211); len(got) != want {
+			t.Errorf("target in %s: %q, want %d", subnet, got, want)
+		}
+	}
+}
+
 // TestUnreadFrontsAreUnknown refuses what is asked about a balancer, one at a time: the way through it stays in the report.
 func TestUnreadFrontsAreUnknown(t *testing.T) {
 	for op, want := range map[string]string{

@@ -118,6 +118,13 @@ func TestTraps(t *testing.T) {
 			},
 			want: []string{"us-east-1 eni-1 (RDSNetworkInterface) at 54.84.1.2 tcp/11211: reachable/world by sgr-1"},
 		},
+		"a reference, in a VPC with addresses that are routable": {
+			rules: []ec2.SecurityGroupRule{{SecurityGroupRuleID: "sgr-1", GroupID: "sg-1", IPProtocol: "-1", ReferencedGroupInfo: &ec2.ReferencedGroup{GroupID: "sg-1"}}},
+			change: func(r *ec2.Region) {
+				r.Vpcs[0].CidrBlock, r.RouteTables[0].Routes[0].DestinationCidrBlock = "52.0.0.0/16", "52.0.0.0/16"
+				r.NetworkInterfaces[0].PrivateIPAddresses[0].PrivateIPAddress = "52.0.1.10"
+			},
+		},
 		"a list of another account": {
 			rules: []ec2.SecurityGroupRule{{SecurityGroupRuleID: "sgr-1", GroupID: "sg-1", IPProtocol: "17", FromPort: port(11211), ToPort: port(11211), PrefixListID: "pl-gone"}},
 			want:  []string{at + "udp/11211: unknown/none by sgr-1, prefix_list_unreadable"},
