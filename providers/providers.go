@@ -16,7 +16,7 @@ import (
 type Provider interface {
 	// Scopes lists what can be read with the credentials at hand, sorted and without duplicates. A scope that is known to
 	// exist and cannot be entered is listed all the same: reading it gives a gap. An error means that not even the list
-	// could be had; it wraps ErrNoCredentials where credentials are missing altogether.
+	// could be had; it wraps ErrNotConfigured where credentials are missing altogether, or the name of what to read.
 	Scopes(ctx context.Context) ([]cloud.Scope, error)
 
 	// Read reads one scope that Scopes listed.
@@ -29,9 +29,9 @@ type Provider interface {
 	Read(ctx context.Context, scope cloud.Scope) (*cloud.Snapshot, error)
 }
 
-// ErrNoCredentials is wrapped by errors that say that a provider has no credentials, where to get them, and how to name
-// them.
-var ErrNoCredentials = errors.New("no credentials")
+// ErrNotConfigured is wrapped by errors that say that a provider has no credentials, or was not told what to read: nothing
+// was asked of the cloud, and nothing will be until the user has done what the hint says.
+var ErrNotConfigured = errors.New("not configured")
 
 // Hint is an error that also says what the user can do about it. Its message is the cause alone; whoever prints errors
 // asks for the hint with errors.As.

@@ -17,7 +17,7 @@ import (
 )
 
 // choose returns the providers that the flags name, or else every one for which there are credentials.
-func choose(in *sourceFlags, getenv func(string) string, log hclog.Logger) ([]source, error) {
+func choose(in *sourceFlags, ports []uint16, getenv func(string) string, log hclog.Logger) ([]source, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func choose(in *sourceFlags, getenv func(string) string, log hclog.Logger) ([]so
 	}
 	var out []source
 	for _, name := range names {
-		p, err := in.open(name, getenv, log)
+		p, err := in.open(name, ports, getenv, log)
 		if err != nil {
 			return nil, err
 		}
@@ -84,12 +84,12 @@ func (in *sourceFlags) check() error {
 }
 
 // open returns the provider with this name. It does no I/O.
-func (in *sourceFlags) open(name string, getenv func(string) string, log hclog.Logger) (providers.Provider, error) {
+func (in *sourceFlags) open(name string, ports []uint16, getenv func(string) string, log hclog.Logger) (providers.Provider, error) {
 	log = log.Named(name)
 	switch name {
 	case "aws":
 		return aws.New(aws.Config{
-			Regions: in.regions, Profile: in.profile, Organization: in.organization, Role: in.role, Log: log,
+			Regions: in.regions, Profile: in.profile, Organization: in.organization, Role: in.role, Ports: ports, Log: log,
 		}), nil
 	case "do":
 		config := do.FromEnv(getenv)
@@ -140,10 +140,7 @@ func evidence(name string, in *sourceFlags, getenv func(string) string) string {
 	case "aws":
 		return first(
 			flag(in.profile != "", "profile"), flag(in.organization, "organization"), flag(len(in.regions) > 0, "region"),
-			variable("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
-				"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-				"AWS_SHARED_CREDENTIALS_FILE"),
-			file(home, ".aws", "credentials"), file(home, ".aws", "config"),
+			aws.Found(getenv, func(path string) bool { return file(path) != "" }),
 		)
 	case "do":
 		return variable("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN")

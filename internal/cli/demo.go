@@ -8,14 +8,17 @@ import (
 	"net/http"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
-	"github.com/cloudaudit/cloudaudit/internal/emulate/do"
+	emulateddo "github.com/cloudaudit/cloudaudit/internal/emulate/do"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/ec2"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/gce"
-	awsprovider "github.com/cloudaudit/cloudaudit/providers/aws"
-	doprovider "github.com/cloudaudit/cloudaudit/providers/do"
-	gcpprovider "github.com/cloudaudit/cloudaudit/providers/gcp"
+	"github.com/cloudaudit/cloudaudit/providers/aws"
+	"github.com/cloudaudit/cloudaudit/providers/do"
+	"github.com/cloudaudit/cloudaudit/providers/gcp"
 )
 
 func newDemo(sys System) *cobra.Command {
@@ -67,7 +70,7 @@ func startDemo(ctx context.Context) (*emulated, error) {
 		}()
 		return "http://" + listener.Addr().String(), nil
 	}
-	amazon, digitalocean, google := ec2.Demo(), do.Demo(), gce.Demo()
+	amazon, digitalocean, google := ec2.Demo(), emulateddo.Demo(), gce.Demo()
 	awsURL, err1 := serve(amazon)
 	doURL, err2 := serve(digitalocean)
 	gcpURL, err3 := serve(google)
@@ -75,12 +78,21 @@ func startDemo(ctx context.Context) (*emulated, error) {
 		e.stop()
 		return nil, err
 	}
-	_ = awsURL
-	_ = doURL
-	_ = gcpURL
-	_ = awsprovider.New
-	_ = doprovider.New
-	_ = gcpprovider.New
+	log := hclog.NewNullLogger()
+	id, secret := amazon.Keys(amazon.Accounts[0].ID)
+	environment := map[string]string{
+		"GOOGLE_OAUTH_ACCESS_TOKEN":                  "emulated",
+		"GOOGLE_COMPUTE_CUSTOM_ENDPOINT":             gcpURL + "/compute/v1/",
+		"GOOGLE_NETWORK_SECURITY_CUSTOM_ENDPOINT":    gcpURL + "/networksecurity/v1/",
+		"GOOGLE_RESOURCE_MANAGER_V3_CUSTOM_ENDPOINT": gcpURL + "/v3/",
+	}
+	e.sources = []source{
+		{"aws", aws.New(aws.Config{Log: log, Base: &sdk.Config{
+			Region: "us-east-1", BaseEndpoint: &awsURL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),
+		}})},
+		{"do", do.New(do.Config{Tokens: []string{emulateddo.DemoToken}, BaseURL: doURL, Log: log})},
+		{"gcp", gcp.New(gcp.Config{Projects: []string{"data-lab", "shop-prod"}, Env: func(name string) string { return environment[name] }, Log: log})},
+	}
 	return &e, nil
 }
 

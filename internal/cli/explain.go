@@ -52,8 +52,7 @@ not be read.`,
 	in.register(cmd.Flags(), true)
 	ask.register(cmd.Flags())
 	m.register(cmd.Flags())
-	cmd.Flags().BoolVar(&demo, "demo", false, "explain an endpoint of the emulated clouds of `cloudaudit demo`")
-	cmd.Flags().Lookup("demo").Usage = "explain an endpoint of the emulated clouds of the demo command"
+	cmd.Flags().BoolVar(&demo, "demo", false, "explain an endpoint of the emulated clouds of the demo command")
 	return cmd
 }
 
@@ -70,7 +69,7 @@ func explain(ctx context.Context, sys System, name string, in *sourceFlags, ask 
 	if err != nil {
 		return err
 	}
-	snapshots, err := gather(ctx, sys, in, m, log, sources)
+	snapshots, err := gather(ctx, sys, in, question.Ports, m, log, sources)
 	if err != nil {
 		return err
 	}
@@ -87,7 +86,7 @@ func explain(ctx context.Context, sys System, name string, in *sourceFlags, ask 
 			}
 			for _, svc := range question.Services() {
 				if a, steps, ok := question.Trace(e, svc); ok {
-					found = append(found, text.Explained{Scope: s.Scope, Answer: a, Steps: steps})
+					found = append(found, text.Explained{Answer: a, Steps: steps})
 				}
 			}
 		}

@@ -145,6 +145,12 @@ func compareScopes(a, b cloud.Scope) int {
 // (https://reproducible-builds.org/specs/source-date-epoch/).
 func newRun(sys System) findings.Run {
 	run := findings.Run{Version: versionOf(sys), Anchor: anchor(sys)}
+	if repository := sys.Getenv("GITHUB_REPOSITORY"); repository != "" {
+		run.Repository = findings.Repository{
+			URI:      sys.Getenv("GITHUB_SERVER_URL") + "/" + repository,
+			Revision: sys.Getenv("GITHUB_SHA"), Branch: sys.Getenv("GITHUB_REF_NAME"),
+		}
+	}
 	if sys.Getenv("SOURCE_DATE_EPOCH") == "" {
 		run.ID = newUUID()
 		run.Started = time.Now().UTC()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -20,65 +21,84 @@ type source struct {
 	provider providers.Provider
 }
 
-// readAll reads every scope of every source, several at a time, and returns one snapshot for each. It never fails as a
+// listing is what a source answered to the question what can be read.
+type listing struct {
+	source
+	scopes []cloud.Scope
+	err    error
+}
+
+// list asks all sources for their scopes, side by side.
+func list(ctx context.Context, sources []source) []listing {
+	out := make([]listing, len(sources))
+	var group errgroup.Group
+	for i, src := range sources {
+		group.Go(func() error {
+			scopes, err := src.provider.Scopes(ctx)
+			out[i] = listing{src, scopes, err}
+			return nil
+		})
+	}
+	_ = group.Wait() // no function of the group returns an error
+	return out
+}
+
+// readAll reads every scope of every listing, several at a time, and returns one snapshot for each. It never fails as a
 // whole: what could not be read, because of an error or because ctx ended, is a snapshot with nothing but a gap.
-func readAll(ctx context.Context, sources []source, concurrency int, p *progress, log hclog.Logger) []*cloud.Snapshot {
+func readAll(ctx context.Context, listings []listing, concurrency int, p *progress, log hclog.Logger) []*cloud.Snapshot {
 	var mu sync.Mutex
 	var snapshots []*cloud.Snapshot
 	add := func(s *cloud.Snapshot) {
+		for _, g := range s.Gaps {
+			log.Warn("could not be read", "scope", s.Scope.String(), "subject", hclog.Quote(g.Subject), "cause", hclog.Quote(g.Cause))
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		snapshots = append(snapshots, s)
 	}
-
-	var listing, reading errgroup.Group
-	reading.SetLimit(max(1, concurrency))
-	for _, src := range sources {
-		listing.Go(func() error {
-			scopes, err := src.provider.Scopes(ctx)
-			if err != nil {
-				log.Error("scopes could not be listed", "provider", src.name, "error", hclog.Quote(err.Error()))
-				add(unread(cloud.Scope{Provider: src.name, Account: "unknown"}, err))
-				return nil
-			}
-			p.expect(len(scopes))
-			for _, scope := range scopes {
-				reading.Go(func() error {
-					p.begin(scope.String())
-					defer p.done(scope.String())
-					s, err := src.provider.Read(ctx, scope)
-					if err != nil {
-						s = unread(scope, err)
-					}
-					for _, g := range s.Gaps {
-						log.Warn("could not be read", "scope", scope.String(), "subject", hclog.Quote(g.Subject), "cause", hclog.Quote(g.Cause))
-					}
-					add(s)
-					return nil
-				})
-			}
-			return nil
-		})
+	for _, l := range listings {
+		p.expect(len(l.scopes))
 	}
-	_ = listing.Wait() // no function of either group returns an error
-	_ = reading.Wait()
+	var reading errgroup.Group
+	reading.SetLimit(max(1, concurrency))
+	for _, l := range listings {
+		if l.err != nil {
+			add(unread(cloud.Scope{Provider: l.name, Account: "unknown"}, l.err))
+			continue
+		}
+		for _, scope := range l.scopes {
+			reading.Go(func() error {
+				p.begin(scope.String())
+				defer p.done(scope.String())
+				s, err := l.provider.Read(ctx, scope)
+				if err != nil {
+					s = unread(scope, err)
+				}
+				add(s)
+				return nil
+			})
+		}
+	}
+	_ = reading.Wait() // no function of the group returns an error
 	return snapshots
 }
 
 // unread is the snapshot of a scope of which nothing could be read.
 func unread(scope cloud.Scope, err error) *cloud.Snapshot {
 	gap := cloud.Gap{Subject: "scope", Cause: err.Error()}
+	skipped := true
 	switch {
 	case errors.Is(err, context.Canceled):
 		gap.Cause, gap.Hint = "the run was interrupted before this was read", "run it again"
 	case errors.Is(err, context.DeadlineExceeded):
 		gap.Cause, gap.Hint = "the time given by --timeout was up before this was read", "give a longer --timeout"
 	default:
+		skipped = false
 		if hint, ok := errors.AsType[*providers.Hint](err); ok {
 			gap.Hint = hint.Next
 		}
 	}
-	return &cloud.Snapshot{Scope: scope, Gaps: []cloud.Gap{gap}}
+	return &cloud.Snapshot{Scope: scope, Gaps: []cloud.Gap{gap}, Skipped: skipped}
 }
 
 // readFiles reads what `cloudaudit snapshot` wrote.
@@ -107,15 +127,15 @@ func readFiles(paths []string) ([]*cloud.Snapshot, error) {
 	return out, nil
 }
 
-// gather reads what the flags ask for: files, or clouds.
-func gather(ctx context.Context, sys System, in *sourceFlags, m *manners, log hclog.Logger, sources []source) ([]*cloud.Snapshot, error) {
+// gather reads what the flags ask for: files, or clouds. Ports are what will be asked about; nil means any.
+func gather(ctx context.Context, sys System, in *sourceFlags, ports []uint16, m *manners, log hclog.Logger, sources []source) ([]*cloud.Snapshot, error) {
 	if len(in.snapshots) > 0 {
 		return readFiles(in.snapshots)
 	}
 	if sources == nil {
 		var err error
-		if sources, err = choose(in, sys.Getenv, log); err != nil {
-			return nil, &exit{ExitUsage, err}
+		if sources, err = choose(in, ports, sys.Getenv, log); err != nil {
+			return nil, err
 		}
 	}
 	if in.timeout > 0 {
@@ -128,5 +148,12 @@ func gather(ctx context.Context, sys System, in *sourceFlags, m *manners, log hc
 		return nil, err
 	}
 	defer p.end()
-	return readAll(ctx, sources, in.concurrency, p, log), nil
+	listings := list(ctx, sources)
+	for _, l := range listings {
+		// A cloud that the user named and that cannot be asked at all is a mistake to mend before the others are read.
+		if slices.Contains(in.providers, l.name) && errors.Is(l.err, providers.ErrNotConfigured) {
+			return nil, l.err
+		}
+	}
+	return readAll(ctx, listings, in.concurrency, p, log), nil
 }

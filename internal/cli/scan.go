@@ -71,7 +71,7 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	}
 
 	run := newRun(sys)
-	snapshots, err := gather(ctx, sys, &flags.in, &flags.manners, log, sources)
+	snapshots, err := gather(ctx, sys, &flags.in, question.Ports, &flags.manners, log, sources)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ Exit status: 0 if everything could be read, 2 usage or configuration, 3 if somet
 			if err != nil {
 				return err
 			}
-			snapshots, err := gather(cmd.Context(), sys, &in, &m, log, nil)
+			snapshots, err := gather(cmd.Context(), sys, &in, nil, &m, log, nil)
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,7 @@ package aws
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -43,6 +43,9 @@ type Config struct {
 	Log hclog.Logger
 	// Options are further options of the SDK's configuration, such as an endpoint or credentials for an emulated cloud.
 	Options []func(*config.LoadOptions) error
+	// Base is a configuration to use instead of that of the environment and the shared files, for an emulated cloud that
+	// must not be mistaken for a real one. Profile and Options do not apply to it.
+	Base *aws.Config
 }
 
 // Provider reads AWS. It implements providers.Provider.
@@ -107,18 +110,22 @@ func (p *Provider) configuration(ctx context.Context) (aws.Config, error) {
 		t.MaxIdleConnsPerHost = p.config.Concurrency
 		t.ResponseHeaderTimeout = time.Minute
 	})
-	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(client),
-		config.WithRetryer(func() aws.Retryer { return newRetryer() }),
-	}
-	if p.config.Profile != "" {
-		options = append(options, config.WithSharedConfigProfile(p.config.Profile))
-	}
-	c, err := config.LoadDefaultConfig(ctx, append(options, p.config.Options...)...)
-	if err != nil {
-		return aws.Config{}, &providers.Hint{
-			Err:  errors.Join(providers.ErrNoCredentials, err),
-			Next: "check AWS_PROFILE, ~/.aws/config and ~/.aws/credentials",
+	newRetryer := func() aws.Retryer { return newRetryer() }
+	var c aws.Config
+	if p.config.Base != nil {
+		c = p.config.Base.Copy()
+		c.HTTPClient, c.Retryer = client, newRetryer
+	} else {
+		options := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithRetryer(newRetryer)}
+		if p.config.Profile != "" {
+			options = append(options, config.WithSharedConfigProfile(p.config.Profile))
+		}
+		var err error
+		if c, err = config.LoadDefaultConfig(ctx, append(options, p.config.Options...)...); err != nil {
+			return aws.Config{}, &providers.Hint{
+				Err:  fmt.Errorf("aws: %w: %w", providers.ErrNotConfigured, err),
+				Next: "check AWS_PROFILE, ~/.aws/config and ~/.aws/credentials",
+			}
 		}
 	}
 	if c.Region == "" {

@@ -547,13 +547,13 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	_, err := aws.New(aws.Config{}).Scopes(t.Context())
 	var hint *providers.Hint
-	if !errors.Is(err, providers.ErrNoCredentials) || !errors.As(err, &hint) {
+	if !errors.Is(err, providers.ErrNotConfigured) || !errors.As(err, &hint) {
 		t.Errorf("without credentials: %v", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "unknown")
 	_, err = aws.New(aws.Config{}).Scopes(t.Context())
-	if errors.Is(err, providers.ErrNoCredentials) || !errors.As(err, &hint) || !strings.Contains(err.Error(), "InvalidClientTokenId") {
+	if errors.Is(err, providers.ErrNotConfigured) || !errors.As(err, &hint) || !strings.Contains(err.Error(), "InvalidClientTokenId") {
 		t.Errorf("with unknown credentials: %v", err)
 	}
 }

@@ -101,7 +101,7 @@ func (p *Provider) caller(ctx context.Context) (identity, error) {
 			return identity{}, ctx.Err()
 		}
 		return identity{}, &providers.Hint{
-			Err:  fmt.Errorf("aws: %w: %w", providers.ErrNoCredentials, err),
+			Err:  fmt.Errorf("aws: %w: %w", providers.ErrNotConfigured, err),
 			Next: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or run `aws sso login`",
 		}
 	}

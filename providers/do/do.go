@@ -141,7 +141,7 @@ func (p *Provider) identify(ctx context.Context) ([]*team, error) {
 	}
 	if len(p.config.Tokens) == 0 {
 		return nil, &providers.Hint{
-			Err: fmt.Errorf("digitalocean: %w", providers.ErrNoCredentials),
+			Err: fmt.Errorf("digitalocean: %w: no API token", providers.ErrNotConfigured),
 			Next: "set DIGITALOCEAN_TOKEN to an API token (several, separated by commas, for several teams) with the scopes " +
 				strings.Join(Permissions(), ", "),
 		}

@@ -149,7 +149,7 @@ func TestScopesAreTeams(t *testing.T) {
 func TestCredentialsAndURL(t *testing.T) {
 	var hint *providers.Hint
 	_, err := New(Config{}).Scopes(t.Context())
-	if !errors.Is(err, providers.ErrNoCredentials) || !errors.As(err, &hint) || !strings.Contains(hint.Next, "DIGITALOCEAN_TOKEN") {
+	if !errors.Is(err, providers.ErrNotConfigured) || !errors.As(err, &hint) || !strings.Contains(hint.Next, "DIGITALOCEAN_TOKEN") {
 		t.Errorf("without a token: %v", err)
 	}
 	_, err = New(Config{Tokens: []string{"t"}, BaseURL: "api.digitalocean.com"}).Scopes(t.Context())

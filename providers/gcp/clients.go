@@ -139,7 +139,7 @@ func (p *Provider) credentials(ctx context.Context) (oauth2.TokenSource, string,
 	found, err := google.FindDefaultCredentials(detached, accessScope)
 	if err != nil {
 		return nil, "", &providers.Hint{
-			Err: fmt.Errorf("gcp: %w: %v", providers.ErrNoCredentials, err),
+			Err: fmt.Errorf("gcp: %w: %v", providers.ErrNotConfigured, err),
 			Next: "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file or " +
 				"GOOGLE_OAUTH_ACCESS_TOKEN to a token",
 		}

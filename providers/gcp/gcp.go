@@ -105,7 +105,7 @@ func (p *Provider) Scopes(ctx context.Context) ([]cloud.Scope, error) {
 		}
 		if id == "" {
 			return nil, &providers.Hint{
-				Err:  errors.New("gcp: no project to read"),
+				Err:  fmt.Errorf("gcp: %w: no project to read", providers.ErrNotConfigured),
 				Next: "name one with --project, or set GOOGLE_CLOUD_PROJECT; --folder and --organization-id take all below",
 			}
 		}
