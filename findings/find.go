@@ -99,7 +99,11 @@ func (f *finder) judge(s *cloud.Snapshot) {
 		at := len(f.evidence)
 		f.evidence = append(f.evidence, evidence{exposureOf(s.Scope, a), a})
 		if len(a.AdmittedBy) == 0 {
-			f.blame(a.Endpoint.Ref, &offender{check: Undetermined, scope: s.Scope, endpoint: a.Endpoint, alone: true, with: map[string]bool{}}, at, a.Sources)
+			o := &offender{check: NoFirewall, scope: s.Scope, endpoint: a.Endpoint, alone: true, with: map[string]bool{}}
+			if a.Exposure == cloud.Unknown {
+				o.check = Undetermined
+			}
+			f.blame(a.Endpoint.Ref, o, at, a.Sources)
 			continue
 		}
 		for i, coverage := range ownCoverage(a) {
@@ -240,6 +244,7 @@ func (f *finder) finish() {
 		position[from] = to
 		f.report.Exposures = append(f.report.Exposures, f.evidence[from].exposure)
 	}
+	paths := map[int][]Step{} // by their place in f.evidence: many rules may open one endpoint
 	for _, o := range f.open {
 		check, _ := CheckOf(o.check)
 		at := make([]int, 0, len(o.evidence))
@@ -249,7 +254,7 @@ func (f *finder) finish() {
 		slices.Sort(at)
 		at = slices.Compact(at)
 		slices.SortStableFunc(at, func(i, j int) int {
-			return cmp.Compare(strength(f.report.Exposures[i].Verdict), strength(f.report.Exposures[j].Verdict))
+			return cmp.Compare(strength(o.check, f.report.Exposures[i].Verdict), strength(o.check, f.report.Exposures[j].Verdict))
 		})
 		finding := Finding{
 			RuleID: check.ID, Level: check.Level, Subject: o.subject(), Fingerprint: o.fingerprint(),
@@ -261,8 +266,11 @@ func (f *finder) finish() {
 		slices.Sort(finding.With)
 		finding.Message = o.message(check, f.report.Exposures, finding)
 		if len(at) > 0 {
-			e := f.evidence[order[at[0]]]
-			finding.Path = f.path(e.answer)
+			first := order[at[0]]
+			if _, ok := paths[first]; !ok {
+				paths[first] = f.path(f.evidence[first].answer)
+			}
+			finding.Path = paths[first]
 		}
 		f.report.Findings = append(f.report.Findings, finding)
 	}
@@ -278,8 +286,12 @@ func (f *finder) finish() {
 	})
 }
 
-// strength ranks verdicts, the strongest first.
-func strength(x cloud.Exposure) int {
+// strength ranks the evidence for check: what raised it first, then the others, the strongest first.
+func strength(check string, x cloud.Exposure) int {
+	raised := map[string]cloud.Exposure{OneWay: cloud.OneWay, ProviderNetworkOnly: cloud.ProviderOnly, Undetermined: cloud.Unknown}
+	if x == raised[check] {
+		return -1
+	}
 	return slices.Index([]cloud.Exposure{cloud.Reachable, cloud.Unknown, cloud.OneWay, cloud.ProviderOnly}, x)
 }
 

@@ -134,7 +134,7 @@ type Finding struct {
 	// Fingerprint is the same in every run for the same rule, and does not depend on names, order or source lines.
 	Fingerprint string    `json:"fingerprint"`
 	Location    *Location `json:"location,omitempty"`
-	Exposures   []int     `json:"exposures"` // the evidence, as positions in Report.Exposures, the strongest verdict first
+	Exposures   []int     `json:"exposures"` // the evidence, as positions in Report.Exposures: what raised the check first, then the strongest
 	// Alone says that the rule by itself admits all that its exposures admit; With holds the ids of the other rules that
 	// have to change together with it.
 	Alone bool     `json:"alone"`

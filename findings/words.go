@@ -25,7 +25,7 @@ func nameOf(e *cloud.Endpoint) string {
 // reason is a's verdict in one sentence.
 func reason(a cloud.Answer, admittedBy []string) string {
 	by := "admitted by " + join(quoted(admittedBy), 4)
-	if slices.Equal(admittedBy, []string{"none"}) {
+	if len(admittedBy) == 0 || slices.Equal(admittedBy, []string{"none"}) {
 		by = "no firewall is in front"
 	}
 	switch a.Exposure {
