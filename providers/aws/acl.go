@@ -107,6 +107,17 @@ func (r *region) aclLists(a networkACL) (in, out *cloud.List) {
 		}
 		list.Rules = append(list.Rules, v)
 	}
+	// EC2 describes the implied last entry of each family that the VPC uses. Where there is none of IPv6, nothing is known of
+	// IPv6, and an interface that has an IPv6 address all the same is in doubt.
+	if !slices.ContainsFunc(a.entries, func(e aclEntry) bool { return e.cidr.Addr().Is6() }) {
+		from, to, _ := allServices()
+		for _, l := range []*cloud.List{in, out} {
+			l.Rules = append(l.Rules, cloud.Rule{
+				Ref: r.scope.Ref("network-acl-entry", a.id+"#ipv6"), Maybe: traffic.Of(traffic.V6.Internet(), from, to), Doubt: cloud.Unread,
+				Cause: "network_acl_unreadable", Hint: "the network ACL " + a.id + " was described without any entry for IPv6: look at it in the console",
+			})
+		}
+	}
 	return in, out
 }
 

@@ -274,7 +274,8 @@ func (b *builder) direct(n *iface, at, inside netip.Addr, prefix netip.Prefix, c
 	f := traffic.FamilyOf(at)
 	e := b.endpoint(n, f)
 	e.Addr, e.Prefix = at, prefix
-	e.Public = f.Internet().Contains(at)
+	// What AWS binds to an interface as its public address is one. IPv6 addresses are public, but for those of private ranges.
+	e.Public = f == traffic.V4 || !at.IsPrivate() && !at.IsLinkLocalUnicast()
 	var layers []cloud.Layer
 	if n.denyIgw {
 		layers = append(layers, cloud.Layer{Name: "deny_all_igw_traffic", Kind: cloud.Mask})

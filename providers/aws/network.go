@@ -91,6 +91,9 @@ func interfaceOf(n *types.NetworkInterface) iface {
 			out.addresses = append(out.addresses, a)
 		}
 	}
+	if x := n.Association; x != nil {
+		out.bind(address{private: addr(n.PrivateIpAddress), public: addr(x.PublicIp), carrier: addr(x.CarrierIp), primary: true, allocation: aws.ToString(x.AllocationId)})
+	}
 	for _, v := range n.Ipv6Addresses {
 		if a := addr(v.Ipv6Address); a.IsValid() {
 			out.v6 = append(out.v6, a)
@@ -102,6 +105,22 @@ func interfaceOf(n *types.NetworkInterface) iface {
 		}
 	}
 	return out
+}
+
+// bind adds the interface's own association, which is that of its primary address: some emulations show it nowhere else.
+func (n *iface) bind(a address) {
+	if !a.public.IsValid() && !a.carrier.IsValid() {
+		return
+	}
+	if slices.ContainsFunc(n.addresses, func(was address) bool { return was.public == a.public && was.carrier == a.carrier }) {
+		return
+	}
+	i := slices.IndexFunc(n.addresses, func(was address) bool { return was.private == a.private })
+	if i < 0 {
+		n.addresses = append(n.addresses, a)
+		return
+	}
+	n.addresses[i] = a
 }
 
 func nameIn(tags []types.Tag) string {

@@ -91,6 +91,20 @@ func TestTraps(t *testing.T) {
 				r.RouteTables[0].Routes = append(r.RouteTables[0].Routes, ec2.Route{DestinationIPv6CidrBlock: "::/0", EgressOnlyInternetGatewayID: "eigw-1"})
 			},
 		},
+		"a network ACL that says nothing of IPv6": {
+			rules: []ec2.SecurityGroupRule{{SecurityGroupRuleID: "sgr-6", GroupID: "sg-1", IPProtocol: "tcp", FromPort: port(11211), ToPort: port(11211), CidrIPv6: "::/0"}}, change: func(r *ec2.Region) {
+				r.NetworkInterfaces[0].IPv6Addresses = []ec2.IPv6Address{{IPv6Address: "2600:1f18:1:100::10"}}
+				r.RouteTables[0].Routes = append(r.RouteTables[0].Routes, ec2.Route{DestinationIPv6CidrBlock: "::/0", GatewayID: "igw-1"})
+				r.UndescribedIPv6 = true
+			},
+			want: []string{"us-east-1 eni-1 () at 2600:1f18:1:100::10 tcp/11211: unknown/world by sgr-6, network_acl_unreadable"},
+		},
+		"a network ACL with the implied entries alone": {
+			rules: []ec2.SecurityGroupRule{{SecurityGroupRuleID: "sgr-6", GroupID: "sg-1", IPProtocol: "tcp", FromPort: port(11211), ToPort: port(11211), CidrIPv6: "::/0"}}, change: func(r *ec2.Region) {
+				r.NetworkInterfaces[0].IPv6Addresses = []ec2.IPv6Address{{IPv6Address: "2600:1f18:1:100::10"}}
+				r.RouteTables[0].Routes = append(r.RouteTables[0].Routes, ec2.Route{DestinationIPv6CidrBlock: "::/0", GatewayID: "igw-1"})
+			},
+		},
 		"a carrier address": {
 			rules: []ec2.SecurityGroupRule{open("sgr-1", "sg-1")}, change: func(r *ec2.Region) {
 				r.NetworkInterfaces[0].PrivateIPAddresses[0].Association = &ec2.Association{CarrierIP: "155.146.1.1"}

@@ -317,12 +317,12 @@ func (r *Region) completeACLs(a *Account) {
 			orElse(&s.NetworkACLID, l.NetworkACLID)
 			orElse(&s.NetworkACLAssociationID, "aclassoc-"+digest(s.SubnetID))
 		}
-		l.implied()
+		l.implied(!r.UndescribedIPv6)
 	}
 }
 
 // implied adds the last entries, which deny everything: 32767 for IPv4 and 32768 for IPv6, in both directions.
-func (l *NetworkACL) implied() {
+func (l *NetworkACL) implied(v6 bool) {
 	has := map[[2]any]bool{}
 	for _, e := range l.Entries {
 		has[[2]any{e.RuleNumber, e.Egress}] = true
@@ -331,7 +331,7 @@ func (l *NetworkACL) implied() {
 		if !has[[2]any{32767, egress}] {
 			l.Entries = append(l.Entries, NetworkACLEntry{RuleNumber: 32767, Egress: egress, RuleAction: "deny", Protocol: "-1", CidrBlock: "0.0.0.0/0"})
 		}
-		if !has[[2]any{32768, egress}] {
+		if v6 && !has[[2]any{32768, egress}] {
 			l.Entries = append(l.Entries, NetworkACLEntry{RuleNumber: 32768, Egress: egress, RuleAction: "deny", Protocol: "-1", IPv6CidrBlock: "::/0"})
 		}
 	}

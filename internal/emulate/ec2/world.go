@@ -44,6 +44,8 @@ type Region struct {
 	Name string
 	// OptInStatus is opt-in-not-required, opted-in or not-opted-in.
 	OptInStatus string
+	// UndescribedIPv6 leaves the implied entries for IPv6 out of network ACLs, as EC2 never does and other emulations do.
+	UndescribedIPv6 bool
 
 	Vpcs                 []Vpc
 	Subnets              []Subnet
