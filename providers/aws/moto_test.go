@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,9 +9,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/internal/emulate/ec2"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/moto"
 	"github.com/cloudaudit/cloudaudit/providers/aws"
 )
@@ -88,4 +91,68 @@ func TestMoto(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestMotoAndEmulation hands what moto describes of its scene to the project's own emulation, and reads both: an answer of
+// the one is an answer of the other.
+func TestMotoAndEmulation(t *testing.T) {
+	t.Parallel() // it waits for another process
+	url := moto.Start(t)
+	moto.Scene(t, url)
+	const account = "123456789012" // moto's own
+	for _, region := range []string{"us-east-1", "eu-west-1"} {
+		text, err := json.Marshal(describe(t, url, region))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := ec2.ParseDescribed(account, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Accounts[0].Regions[0].UndescribedIPv6 = true
+		p, _ := serve(t, w, account, aws.Config{Regions: []string{region}}, nil)
+		emulated := open11211(readAll(t, p))
+		real := open11211(readAll(t, atMoto(url, aws.Config{Regions: []string{region}})))
+		if diff := cmp.Diff(real, emulated); diff != "" || len(real) == 0 {
+			t.Errorf("%s: exposures in moto (-) and in the emulation (+):\n%s", region, diff)
+		}
+	}
+}
+
+// describe returns what the server at url describes of a region, in the form that ParseDescribed reads.
+func describe(t *testing.T, url, region string) map[string]any {
+	t.Helper()
+	c := sdk.New(sdk.Options{BaseEndpoint: &url, Region: region, Credentials: credentials.NewStaticCredentialsProvider("testing", "testing", "")})
+	out := map[string]any{"region": region}
+	ctx := t.Context()
+	out["vpcs"] = must(c.DescribeVpcs(ctx, &sdk.DescribeVpcsInput{})).Vpcs
+	out["subnets"] = must(c.DescribeSubnets(ctx, &sdk.DescribeSubnetsInput{})).Subnets
+	out["security_groups"] = must(c.DescribeSecurityGroups(ctx, &sdk.DescribeSecurityGroupsInput{})).SecurityGroups
+	out["security_group_rules"] = must(c.DescribeSecurityGroupRules(ctx, &sdk.DescribeSecurityGroupRulesInput{})).SecurityGroupRules
+	out["network_interfaces"] = must(c.DescribeNetworkInterfaces(ctx, &sdk.DescribeNetworkInterfacesInput{})).NetworkInterfaces
+	tables := must(c.DescribeRouteTables(ctx, &sdk.DescribeRouteTablesInput{}))
+	for i := range tables.RouteTables {
+		for j := range tables.RouteTables[i].Associations {
+			tables.RouteTables[i].Associations[j].AssociationState = nil // an object there, a word in the scene
+		}
+	}
+	out["route_tables"] = tables.RouteTables
+	out["network_acls"] = must(c.DescribeNetworkAcls(ctx, &sdk.DescribeNetworkAclsInput{})).NetworkAcls
+	out["internet_gateways"] = must(c.DescribeInternetGateways(ctx, &sdk.DescribeInternetGatewaysInput{})).InternetGateways
+	entries := map[string][]string{}
+	for _, l := range must(c.DescribeManagedPrefixLists(ctx, &sdk.DescribeManagedPrefixListsInput{})).PrefixLists {
+		in := &sdk.GetManagedPrefixListEntriesInput{PrefixListId: l.PrefixListId}
+		for _, e := range must(c.GetManagedPrefixListEntries(ctx, in)).Entries {
+			entries[*l.PrefixListId] = append(entries[*l.PrefixListId], *e.Cidr)
+		}
+	}
+	out["prefix_lists"] = entries
+	return out
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

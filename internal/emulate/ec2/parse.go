@@ -122,6 +122,24 @@ func ParseRegion(account string, text []byte) (*World, error) {
 	return w, nil
 }
 
+// ParseDescribed reads, as the world of one account, one region in the form in which the SDK describes it: an object with
+// the keys of the YAML form whose values are lists of the SDK's own shapes. Fields that the emulation does not have are
+// left out.
+func ParseDescribed(account string, text []byte) (*World, error) {
+	var in regionText
+	if err := yaml.Unmarshal(text, &in); err != nil {
+		return nil, fmt.Errorf("emulated aws: %w", err)
+	}
+	w := &World{}
+	a := &Account{ID: account}
+	if err := w.add(a, &in); err != nil {
+		return nil, err
+	}
+	w.Accounts = []*Account{a}
+	w.Complete()
+	return w, nil
+}
+
 func strict(text []byte, into any) error {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
