@@ -191,9 +191,15 @@ func (p *printer) step(a *cloud.Answer, s *cloud.Step, decides bool) {
 	if decides && !reply {
 		head = append(head, part{"  ◀ decides", st})
 	}
-	p.line(0, head...)
-	for _, l := range s.Layer.Lists {
-		p.list(a, s, l, decides && !reply)
+	// A fact of the network that changes nothing needs no details, and one about replies alone is told by its replies.
+	idle := s.Layer.Kind == cloud.Mask && !traffic.IsEmptyIPs(s.In) && traffic.Subset(s.In, s.Out)
+	if !idle || s.Replies == nil || s.Layer.Name != s.Layer.ReplyName {
+		p.line(0, head...)
+	}
+	if !idle {
+		for _, l := range s.Layer.Lists {
+			p.list(a, s, l, decides && !reply)
+		}
 	}
 	if s.Replies == nil {
 		return
