@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -315,7 +316,7 @@ func (b *builder) acceleratorEndpoints() []cloud.Endpoint {
 		if len(addresses) == 0 {
 			addresses = []netip.Addr{{}}
 		}
-		ref := b.r.scope.Ref("accelerator", p.arn[strings.LastIndexByte(p.arn, '/')+1:])
+		ref := b.r.scope.Ref("accelerator", cmp.Or(p.name, p.arn[strings.LastIndexByte(p.arn, '/')+1:]))
 		for _, address := range addresses {
 			a := approach{family: traffic.V4, addr: address, host: p.dns, via: ref}
 			listens, forwards := p.listens()

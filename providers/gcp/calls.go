@@ -1,7 +1,6 @@
 package gcp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -157,6 +156,3 @@ func throttledError(e *googleapi.Error) bool {
 		return i.Reason == "rateLimitExceeded" || i.Reason == "userRateLimitExceeded"
 	})
 }
-
-// ended returns the error of a context that ended, which is the only error that reading a scope has.
-func ended(ctx context.Context) error { return ctx.Err() }

@@ -20,7 +20,7 @@ import (
 // accessScope is what the client libraries ask for by themselves; what a caller may do is decided by its roles.
 const accessScope = "https://www.googleapis.com/auth/cloud-platform"
 
-// clients are the API clients of a provider, made when they are first needed. All share one http.Client.
+// clients are the API clients for one reading, made when they are first needed. All share one transport.
 type clients struct {
 	http            *http.Client
 	project         string // of the credentials, if they name one
@@ -49,20 +49,21 @@ type clients struct {
 	resources       func() (*cloudresourcemanager.Service, error)
 }
 
-// open finds the credentials and prepares the clients; it is the first I/O of a provider.
+// open finds the credentials, which is the first I/O of a provider and done once, and prepares clients whose requests end
+// with ctx.
 func (p *Provider) open(ctx context.Context) (*clients, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.clients != nil {
-		return p.clients, nil
-	}
-	source, project, err := p.credentials(ctx)
-	if err != nil {
-		return nil, err
+	if p.source == nil {
+		source, project, err := p.credentials(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.source, p.project = source, project
 	}
 	c := &clients{
-		http:         &http.Client{Transport: &oauth2.Transport{Base: p.transport, Source: source}},
-		project:      project,
+		http:         &http.Client{Transport: &oauth2.Transport{Base: &within{ctx, p.transport}, Source: p.source}},
+		project:      p.project,
 		computeURL:   endpoint(p.env("GOOGLE_COMPUTE_CUSTOM_ENDPOINT"), "compute/v1"),
 		securityURL:  endpoint(p.env("GOOGLE_NETWORK_SECURITY_CUSTOM_ENDPOINT"), "v1"),
 		resourcesURL: endpoint(p.env("GOOGLE_RESOURCE_MANAGER_V3_CUSTOM_ENDPOINT"), "v3"),
@@ -91,8 +92,22 @@ func (p *Provider) open(ctx context.Context) (*clients, error) {
 	c.resources = sync.OnceValues(func() (*cloudresourcemanager.Service, error) {
 		return cloudresourcemanager.NewService(context.Background(), c.options(slash(c.resourcesURL))...)
 	})
-	p.clients = c
 	return c, nil
+}
+
+// within sends requests that end with ctx. The list calls of cloud.google.com/go/compute v1.74.0 make theirs without the
+// context that they are given, so that nothing would end them.
+type within struct {
+	ctx  context.Context
+	next http.RoundTripper
+}
+
+// RoundTrip sends r, by its own context if it has one.
+func (w *within) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Done() == nil {
+		r = r.WithContext(w.ctx)
+	}
+	return w.next.RoundTrip(r)
 }
 
 // lazy makes a client of Compute Engine once, when it is first asked for.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/oauth2"
 	"google.golang.org/api/cloudresourcemanager/v3"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
@@ -50,8 +51,9 @@ type Provider struct {
 	transport *transport
 
 	mu      sync.Mutex
-	clients *clients
-	noMask  bool // the service does not take the field mask
+	source  oauth2.TokenSource // nil until the credentials were found
+	project string             // that the credentials belong to, if it is known
+	noMask  bool               // the service does not take the field mask
 }
 
 var _ providers.Provider = (*Provider)(nil)

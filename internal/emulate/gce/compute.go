@@ -25,6 +25,7 @@ var computeOperations = []operation{
 		"compute.networks.getRegionEffectiveFirewalls", regionFirewalls),
 	op("GET", "projects/{project}/zones/{zone}/instances/{instance}/getEffectiveFirewalls",
 		"compute.instances.getEffectiveFirewalls", instanceFirewalls),
+	op("GET", "projects/{project}/aggregated/subnetworks", "compute.subnetworks.list", listSubnetworks),
 	op("GET", "projects/{project}/aggregated/forwardingRules", "compute.forwardingRules.list", listForwardingRules),
 	op("GET", "projects/{project}/global/forwardingRules", "compute.globalForwardingRules.list", listGlobalForwardingRules),
 	op("GET", "projects/{project}/aggregated/targetInstances", "compute.targetInstances.list", listTargetInstances),
@@ -231,4 +232,22 @@ func listRoutes(c *call) {
 		}
 		return m
 	})
+}
+
+func listSubnetworks(c *call) {
+	p, ok := c.project()
+	if !ok {
+		return
+	}
+	c.aggregate(&computepb.SubnetworkAggregatedList{}, "subnetworks", len(p.Subnetworks),
+		func(i int) string { return "regions/" + p.Subnetworks[i].Region },
+		func(i int) proto.Message {
+			n := p.Subnetworks[i]
+			link := p.link("regions/" + n.Region + "/subnetworks/" + n.Name)
+			return &computepb.Subnetwork{
+				Kind: proto.String("compute#subnetwork"), Id: proto.Uint64(number(link)), Name: proto.String(n.Name),
+				SelfLink: proto.String(link), Network: proto.String(linkPrefix + p.network(n.Network)),
+				Region: proto.String(p.link("regions/" + n.Region)), IpCidrRange: str(n.IPCidrRange), Purpose: str(n.Purpose),
+			}
+		})
 }

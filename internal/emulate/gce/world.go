@@ -67,6 +67,7 @@ type Project struct {
 	InstanceGroups         []InstanceGroup        `yaml:"instance_groups"`
 	NetworkEndpointGroups  []NetworkEndpointGroup `yaml:"network_endpoint_groups"`
 	Routes                 []Route                `yaml:"routes"`
+	Subnetworks            []Subnetwork           `yaml:"subnetworks"`
 }
 
 // Network is a VPC network.
@@ -295,6 +296,15 @@ type Route struct {
 	NextHopGateway  string   `yaml:"nextHopGateway"`
 	NextHopIP       string   `yaml:"nextHopIp"`
 	NextHopInstance string   `yaml:"nextHopInstance"`
+}
+
+// Subnetwork is a regional part of a network.
+type Subnetwork struct {
+	Name        string `yaml:"name"`
+	Region      string `yaml:"region"`
+	Network     string `yaml:"network"`
+	IPCidrRange string `yaml:"ipCidrRange"`
+	Purpose     string `yaml:"purpose"` // PRIVATE, REGIONAL_MANAGED_PROXY, …
 }
 
 // complete fills in, once, what the scene leaves to the cloud: numbers, states, default routes, and the resources between a
