@@ -74,8 +74,10 @@ func Demo() *World {
 	lab := Project{
 		ID: "data-lab", Name: "Data laboratory", Number: 481516234203, Parent: "organizations/420042004200",
 		Networks: []Network{
-			{Name: "default"}, {Name: "experiments", EnforcementOrder: "BEFORE_CLASSIC_FIREWALL"},
-			{Name: "quarantine", DefaultInternetRoute: &no}, {Name: "staging"},
+			{Name: "default"},
+			{Name: "experiments", EnforcementOrder: "BEFORE_CLASSIC_FIREWALL"},
+			{Name: "quarantine", DefaultInternetRoute: &no},
+			{Name: "staging"},
 		},
 		Firewalls: []Firewall{
 			{
