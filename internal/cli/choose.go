@@ -10,23 +10,27 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cloudaudit/cloudaudit/findings/escape"
 	"github.com/cloudaudit/cloudaudit/providers"
 	"github.com/cloudaudit/cloudaudit/providers/aws"
 	"github.com/cloudaudit/cloudaudit/providers/do"
 	"github.com/cloudaudit/cloudaudit/providers/gcp"
 )
 
-// choose returns the providers that the flags name, or else every one for which there are credentials.
-func choose(in *sourceFlags, ports []uint16, getenv func(string) string, log hclog.Logger) ([]source, error) {
+// choose returns the providers that the flags name, or else every one for which there are credentials, and then says which
+// and why.
+func choose(in *sourceFlags, ports []uint16, sys System, m *manners, log hclog.Logger) ([]source, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
 	names := in.providers
 	if len(names) == 0 {
+		var chosen []string
 		for _, k := range registry() {
-			if why := evidence(k.name, in, getenv); why != "" {
+			if why := evidence(k.name, in, sys.Getenv); why != "" {
 				log.Info("provider chosen", "provider", k.name, "because", hclog.Quote(why))
 				names = append(names, k.name)
+				chosen = append(chosen, k.name+" ("+why+")")
 			}
 		}
 		if len(names) == 0 {
@@ -35,10 +39,13 @@ func choose(in *sourceFlags, ports []uint16, getenv func(string) string, log hcl
 				Next: "`cloudaudit providers` says where they are looked for; `cloudaudit demo` needs none",
 			}
 		}
+		if m.logFormat == "text" && m.logLevel != "off" { // as JSON it is in the log alone
+			fmt.Fprintf(sys.Stderr, "reading %s; --provider chooses others\n", escape.Terminal(strings.Join(chosen, ", ")))
+		}
 	}
 	var out []source
 	for _, name := range names {
-		p, err := in.open(name, ports, getenv, log)
+		p, err := in.open(name, ports, sys.Getenv, log)
 		if err != nil {
 			return nil, err
 		}
@@ -111,12 +118,12 @@ func evidence(name string, in *sourceFlags, getenv func(string) string) string {
 		if _, err := os.Stat(p); err != nil || path[0] == "" {
 			return ""
 		}
-		return p + " exists"
+		return p
 	}
 	variable := func(names ...string) string {
 		for _, n := range names {
 			if strings.TrimSpace(getenv(n)) != "" {
-				return n + " is set"
+				return n
 			}
 		}
 		return ""
@@ -133,7 +140,7 @@ func evidence(name string, in *sourceFlags, getenv func(string) string) string {
 		if !given {
 			return ""
 		}
-		return "--" + name + " is given"
+		return "--" + name
 	}
 	home := getenv("HOME")
 	switch name {

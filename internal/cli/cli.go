@@ -94,7 +94,17 @@ func newRoot(sys System) *cobra.Command {
 		Long:          about + "\n\n" + exitStatuses,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			next := "see `cloudaudit --help`"
+			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+				next = "did you mean `cloudaudit " + like[0] + "`? " + next
+			}
+			return &providers.Hint{Err: fmt.Errorf("no command %q", args[0]), Next: next}
+		},
+		SuggestionsMinimumDistance: 2,
 		Example: `  cloudaudit demo                          try it on emulated clouds, without any account
   cloudaudit scan                          audit every cloud for which there are credentials
   cloudaudit scan --provider aws --region eu-west-1 --format sarif > cloudaudit.sarif

@@ -50,7 +50,7 @@ func readAll(ctx context.Context, listings []listing, concurrency int, p *progre
 	var snapshots []*cloud.Snapshot
 	add := func(s *cloud.Snapshot) {
 		for _, g := range s.Gaps {
-			log.Warn("could not be read", "scope", s.Scope.String(), "subject", hclog.Quote(g.Subject), "cause", hclog.Quote(g.Cause))
+			log.Info("could not be read", "scope", s.Scope.String(), "subject", hclog.Quote(g.Subject), "cause", hclog.Quote(g.Cause))
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -134,7 +134,7 @@ func gather(ctx context.Context, sys System, in *sourceFlags, ports []uint16, m 
 	}
 	if sources == nil {
 		var err error
-		if sources, err = choose(in, ports, sys.Getenv, log); err != nil {
+		if sources, err = choose(in, ports, sys, m, log); err != nil {
 			return nil, err
 		}
 	}
