@@ -1,0 +1,69 @@
+package gcp
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cloudaudit/cloudaudit/internal/emulate"
+	"github.com/cloudaudit/cloudaudit/internal/emulate/gce"
+)
+
+// TestPermissions compares what the code says that it needs with the role that the project ships and with what reading
+// asks for: on a healthy cloud, and where it falls back to other calls.
+func TestPermissions(t *testing.T) {
+	asked := map[string]bool{}
+	for _, c := range []struct {
+		world   *gce.World
+		config  Config
+		refused []string
+	}{
+		{gce.Demo(), Config{Organizations: []string{gce.Demo().Organization}}, nil},
+		{balancers(), Config{Projects: []string{"p"}}, nil},
+		{balancers(), Config{Projects: []string{"p"}}, []string{"compute.networks.getRegionEffectiveFirewalls"}},
+		{
+			balancers(), Config{Projects: []string{"p"}},
+			[]string{"compute.networks.getRegionEffectiveFirewalls", "compute.networks.getEffectiveFirewalls", "compute.instances.getEffectiveFirewalls"},
+		},
+	} {
+		faults := emulate.WithFaults(c.world, refusing(c.refused...))
+		p := open(t, faults, c.config)
+		scopes, err := p.Scopes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range scopes {
+			if _, err := p.Read(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for operation := range faults.Calls() {
+			asked[operation] = true
+		}
+	}
+	if diff := cmp.Diff(Permissions(), slices.Sorted(maps.Keys(asked))); diff != "" {
+		t.Errorf("Permissions() (-) and what is asked for (+):\n%s", diff)
+	}
+
+	data, err := os.ReadFile("../../deploy/iam/gcp-read-role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var role struct {
+		Title, Description, Stage string
+		IncludedPermissions       []string `yaml:"includedPermissions"`
+	}
+	if err := yaml.Unmarshal(data, &role); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Permissions(), role.IncludedPermissions); diff != "" {
+		t.Errorf("Permissions() (-) and the role (+):\n%s", diff)
+	}
+	if role.Title == "" || role.Stage != "GA" {
+		t.Errorf("the role's title is %q, its stage %q", role.Title, role.Stage)
+	}
+}
