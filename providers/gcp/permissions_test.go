@@ -26,7 +26,8 @@ func TestPermissions(t *testing.T) {
 		{balancers(), Config{Projects: []string{"p"}}, nil},
 		{balancers(), Config{Projects: []string{"p"}}, []string{"compute.networks.getRegionEffectiveFirewalls"}},
 		{
-			balancers(), Config{Projects: []string{"p"}},
+			balancers(),
+			Config{Projects: []string{"p"}},
 			[]string{"compute.networks.getRegionEffectiveFirewalls", "compute.networks.getEffectiveFirewalls", "compute.instances.getEffectiveFirewalls"},
 		},
 	} {
