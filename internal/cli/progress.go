@@ -34,7 +34,7 @@ func newProgress(choice string, sys System) (*progress, error) {
 }
 
 func showProgress(w io.Writer) *progress {
-	return &progress{bar: progressbar.NewOptions(0,
+	return &progress{bar: progressbar.NewOptions(1,
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription("listing scopes"),
 		progressbar.OptionShowCount(),
