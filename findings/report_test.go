@@ -111,6 +111,9 @@ func TestReasonAndSteps(t *testing.T) {
 			"Admits tcp/11211 by '100'.", "Admits tcp/11211 by 'a' (tcp 11211 from anywhere).",
 		}},
 		{"many rules", []cloud.Layer{many}, "Admitted by 'a', 'b', 'c', 'd' and 2 more.", []string{"Admits tcp/11211 by 'a', 'b', 'c', 'd' and 2 more."}},
+		{"four rules", []cloud.Layer{layer("f", cloud.Firewall, "a allow "+world, "b allow "+world, "c allow "+world, "d allow "+world)}, "Admitted by 'a', 'b', 'c' and 'd'.", []string{
+			"Admits tcp/11211 by 'a', 'b', 'c' and 'd'.",
+		}},
 		{"no firewall", []cloud.Layer{none}, "No firewall is in front.", []string{"Admits tcp/11211 by 'none'."}},
 		{"no layer of one", []cloud.Layer{layer("route", cloud.Mask, "r allow "+all)}, "No firewall is in front.", []string{"Admits tcp/11211."}},
 		{"one way", []cloud.Layer{replying(), sg}, "Admitted by 'a', but 'nacl_out' keeps replies in.", []string{
