@@ -102,10 +102,14 @@ func (r *reader) readInterface(ctx context.Context, key nicKey, alone bool) {
 	}
 	policies := policiesOf(answer.GetFirewallPolicys())
 	lists := r.translate(ctx, p, answer.GetFirewalls(), policies)
+	var ties map[*list]string
+	if alone {
+		lists, ties = r.ties(ctx, p, lists)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if alone {
-		v := newView(lists, r.orders[n.network])
+		v := newView(lists, r.orders[n.network], ties)
 		v.narrowed = true
 		r.perNIC[key] = v
 		r.note(v)

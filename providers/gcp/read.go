@@ -277,7 +277,8 @@ func (r *reader) readPlace(ctx context.Context, p place) {
 			Project: projectOf(p.network), Region: p.region, Network: p.network,
 		}, once)
 		if err == nil {
-			r.see(p, newView(r.translate(ctx, p, answer.GetFirewalls(), policiesOf(answer.GetFirewallPolicys())), r.order(p.network)))
+			lists, ties := r.ties(ctx, p, r.translate(ctx, p, answer.GetFirewalls(), policiesOf(answer.GetFirewallPolicys())))
+			r.see(p, newView(lists, r.order(p.network), ties))
 			return
 		}
 	}
@@ -296,8 +297,8 @@ func (r *reader) withoutRegion(ctx context.Context, p place, hint string) *view 
 			Project: projectOf(p.network), Network: baseName(p.network),
 		}, once)
 		if err == nil {
-			lists := r.translate(ctx, p, answer.GetFirewalls(), policiesOf(answer.GetFirewallPolicys()))
-			return newView(append(lists, regional), r.order(p.network))
+			lists, ties := r.ties(ctx, p, r.translate(ctx, p, answer.GetFirewalls(), policiesOf(answer.GetFirewallPolicys())))
+			return newView(append(lists, regional), r.order(p.network), ties)
 		}
 	}
 	r.gap(gap("compute.networks.getEffectiveFirewalls", p.network, err))
@@ -319,9 +320,9 @@ func (r *reader) vpcOnly(ctx context.Context, network string) *view {
 	rules, err := listed()
 	if err != nil {
 		r.gap(gap("compute.firewalls.list", "projects/"+project, err))
-		return newView([]*list{above}, afterClassic)
+		return newView([]*list{above}, afterClassic, nil)
 	}
-	return newView([]*list{above, r.intern(firewalls(network, rules), rules)}, afterClassic)
+	return newView([]*list{above, r.intern(firewalls(network, rules), rules)}, afterClassic, nil)
 }
 
 func (r *reader) listFirewalls(ctx context.Context, project string) ([]*computepb.Firewall, error) {

@@ -56,6 +56,19 @@ func TestSemantics(t *testing.T) {
 			first.AssociationPriority, second.AssociationPriority = number(10), number(20)
 			p.NetworkPolicies = []gce.Policy{second, first}
 		}, reached},
+		"policies of one priority by the name of their association": {func(p *gce.Project) {
+			p.Firewalls = nil
+			first, second := policy("zz", rule(1, "allow", any4)), policy("aa", rule(1, "deny", any4))
+			first.AssociationName, second.AssociationName = "a", "b"
+			p.NetworkPolicies = []gce.Policy{second, first}
+		}, reached},
+		"regional policies of one priority by the name of their association": {func(p *gce.Project) {
+			p.Firewalls = nil
+			first, second := policy("zz", rule(1, "deny", any4)), policy("aa", rule(1, "allow", any4))
+			first.AssociationName, second.AssociationName = "a", "b"
+			first.Region, second.Region = "us-central1", "us-central1"
+			p.NetworkPolicies = []gce.Policy{second, first}
+		}, closed},
 		"the global policy before the regional one": {func(p *gce.Project) {
 			p.Firewalls = nil
 			regional := policy("regional", rule(1, "allow", any4))

@@ -29,12 +29,20 @@ type view struct {
 
 // newView puts the lists of a network in order: organization and folders, then Google's own, then VPC rules and network
 // policies as the network wants it, global ones before those of the region
-// (https://cloud.google.com/firewall/docs/firewall-policies-rule-eval-order).
-func newView(lists []*list, order enforcement) *view {
+// (https://cloud.google.com/firewall/docs/firewall-policies-rule-eval-order). Ties holds the names of the associations of
+// those that their priority does not put in order.
+func newView(lists []*list, order enforcement, ties map[*list]string) *view {
+	names := map[*list]string{}
+	for _, l := range lists {
+		if names[l] = l.ref.ID; ties[l] != "" {
+			names[l] = ties[l]
+		}
+	}
 	if order == unknownOrder && orderMatters(lists) {
 		for i, l := range lists {
 			if l.kind >= classic {
 				lists[i] = l.inDoubt()
+				names[lists[i]] = names[l]
 			}
 		}
 	}
@@ -51,7 +59,7 @@ func newView(lists []*list, order enforcement) *view {
 		if a.kind == hierarchical {
 			return 0 // the order of the answer is that of evaluation
 		}
-		return cmp.Or(cmp.Compare(a.order, b.order), strings.Compare(a.ref.ID, b.ref.ID))
+		return cmp.Or(cmp.Compare(a.order, b.order), strings.Compare(names[a], names[b]))
 	})
 	return &view{lists: lists}
 }

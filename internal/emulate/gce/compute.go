@@ -23,6 +23,8 @@ var computeOperations = []operation{
 		"compute.networks.getEffectiveFirewalls", networkFirewalls),
 	op("GET", "projects/{project}/regions/{region}/firewallPolicies/getEffectiveFirewalls",
 		"compute.networks.getRegionEffectiveFirewalls", regionFirewalls),
+	op("GET", "projects/{project}/global/firewallPolicies/{policy}", "compute.firewallPolicies.get", getPolicy),
+	op("GET", "projects/{project}/regions/{region}/firewallPolicies/{policy}", "compute.firewallPolicies.get", getPolicy),
 	op("GET", "projects/{project}/zones/{zone}/instances/{instance}/getEffectiveFirewalls",
 		"compute.instances.getEffectiveFirewalls", instanceFirewalls),
 	op("GET", "projects/{project}/aggregated/subnetworks", "compute.subnetworks.list", listSubnetworks),
