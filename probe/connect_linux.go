@@ -149,13 +149,9 @@ func (c *connector) loop() {
 			fd := x.fd
 			c.forget(x)
 			c.mu.Unlock()
-			errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-			if err == nil && errno != 0 {
-				err = syscall.Errno(errno)
-			}
-			if err != nil {
+			if err := pending(fd); err != nil {
 				_ = unix.Close(fd)
-				x.done(nil, os.NewSyscallError("connect", err))
+				x.done(nil, err)
 				continue
 			}
 			_ = unix.EpollCtl(c.epoll, unix.EPOLL_CTL_DEL, fd, nil) // the descriptor lives on as a copy
@@ -206,7 +202,10 @@ func (c *connector) overdue(now time.Time) (*connecting, error) {
 		if now.Before(x.deadline) {
 			return nil, nil
 		}
-		err = os.ErrDeadlineExceeded
+		// An ICMP error that met a busy socket was only noted.
+		if err = pending(x.fd); err == nil {
+			err = os.ErrDeadlineExceeded
+		}
 	}
 	_ = unix.Close(x.fd)
 	c.forget(x)
@@ -234,6 +233,15 @@ func (c *connector) close() {
 	c.closed = true
 	_ = unix.Close(c.epoll)
 	_ = unix.Close(c.wake)
+}
+
+// pending returns the error of a connect.
+func pending(fd int) error {
+	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && errno != 0 {
+		err = syscall.Errno(errno)
+	}
+	return os.NewSyscallError("connect", err)
 }
 
 // opened makes a net.Conn of a connected descriptor, which it takes over.

@@ -38,7 +38,7 @@ type tcp struct {
 type talk struct {
 	ctx  context.Context
 	q    *question
-	conn net.Conn
+	conn net.Conn // nil if it was reset before anything could be sent
 }
 
 // newTCP starts as many workers as n targets can use. Not more than slots questions are asked at once.
@@ -87,9 +87,14 @@ func (t *tcp) connect(ctx context.Context, q *question, attempt int) {
 			t.end(q, true)
 			return
 		}
+		reset := errors.Is(err, syscall.ECONNRESET) // a connect that is reset at once is refused: this one succeeded
 		q.answer.Exchanges = append(q.answer.Exchanges, Exchange{
 			Step: stepVersion, Attempt: attempt, At: start.UTC(), RTT: milliseconds(time.Since(start)), Error: plain(err),
 		})
+		if reset {
+			t.ready <- &talk{ctx, q, nil}
+			return
+		}
 		verdict, detail := judgeConnect(err, func() error {
 			_, err := t.run.source(q.Addr)
 			return err
@@ -132,7 +137,7 @@ func judgeConnect(err error, route func() error) (Verdict, string) {
 	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
 		return Filtered, Timeout
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ENOPROTOOPT):
+	case errors.Is(err, syscall.ENOPROTOOPT):
 		return Filtered, Rejected
 	}
 	return Inconclusive, LocalError
@@ -141,11 +146,6 @@ func judgeConnect(err error, route func() error) (Verdict, string) {
 // converse carries out T1 to T3 and answers the question.
 func (t *tcp) converse(x *talk) {
 	q := x.q
-	if q.answer.Source == "" {
-		if a, ok := x.conn.LocalAddr().(*net.TCPAddr); ok {
-			q.answer.Source = a.AddrPort().Addr().Unmap().String()
-		}
-	}
 	r := t.version(x)
 	if r.verdict == "" && x.ctx.Err() == nil {
 		r = t.noop(x)
@@ -177,6 +177,12 @@ func (a *Answer) take(r reply) {
 
 // version is T1, on the connection of T0.
 func (t *tcp) version(x *talk) reply {
+	if x.conn == nil {
+		return reply{}
+	}
+	if a, ok := x.conn.LocalAddr().(*net.TCPAddr); ok {
+		x.q.answer.Source = a.AddrPort().Addr().Unmap().String()
+	}
 	return judgeLine(t.exchange(x, x.conn, stepVersion, paddedVersion(), untilLine, closeHard(x.conn)))
 }
 
@@ -209,10 +215,15 @@ func (t *tcp) inside(x *talk) reply {
 		}
 		hangUp := closeHard(raw)
 		limited := &limitedConn{Conn: raw, left: tlsMax}
+		wanted := false // a client certificate
 		conn := tls.Client(limited, &tls.Config{
 			MinVersion: tls.VersionTLS12, InsecureSkipVerify: true,
 			// A hello without post-quantum shares fits into one small packet.
 			CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				wanted = true
+				return &tls.Certificate{}, nil
+			},
 		})
 		_ = raw.SetDeadline(time.Now().Add(t.run.Timeout))
 		unhook := context.AfterFunc(x.ctx, hangUp)
@@ -224,7 +235,7 @@ func (t *tcp) inside(x *talk) reply {
 			x.q.answer.Exchanges = append(x.q.answer.Exchanges, Exchange{
 				Step: step, Attempt: x.q.budget.packets, At: start.UTC(), RTT: milliseconds(time.Since(start)), Error: plain(err),
 			})
-			if r, ok := judgeAlert(err); ok {
+			if r, ok := judgeAlert(err, wanted); ok {
 				return r
 			}
 			return seen
@@ -238,7 +249,7 @@ func (t *tcp) inside(x *talk) reply {
 		if r.verdict != "" {
 			return insideTLS(r)
 		}
-		if r, ok := judgeAlert(limited.failed); ok && r.detail == ClientCert {
+		if r, ok := judgeAlert(limited.failed, wanted); ok && r.detail == ClientCert {
 			return r
 		}
 		seen = reply{verdict: TLS, detail: Unidentified}
@@ -262,14 +273,15 @@ func insideTLS(r reply) reply {
 	return r
 }
 
-// judgeAlert judges an alert that the other side sent.
-func judgeAlert(err error) (reply, bool) {
+// judgeAlert judges an alert that the other side sent, after it asked for a client certificate or not. TLS 1.2 has no alert
+// of its own for a missing certificate: there a failure of the handshake says it (RFC 5246, 7.4.6).
+func judgeAlert(err error, wanted bool) (reply, bool) {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" || op.Err == nil {
 		return reply{}, false
 	}
-	switch op.Err.Error() { // crypto/tls does not export the type of its alerts
-	case "tls: certificate required", "tls: bad certificate":
+	switch text := op.Err.Error(); { // crypto/tls does not export the type of its alerts
+	case text == "tls: certificate required", text == "tls: bad certificate", wanted && text == "tls: handshake failure":
 		return reply{verdict: TLS, detail: ClientCert}, true
 	}
 	return reply{verdict: TLS, detail: Unidentified}, true
