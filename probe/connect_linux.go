@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -149,7 +150,8 @@ func (c *connector) loop() {
 			fd := x.fd
 			c.forget(x)
 			c.mu.Unlock()
-			if err := pending(fd); err != nil {
+			// A reset comes after the connection was made, and may come after an answer.
+			if err := pending(fd); err != nil && !errors.Is(err, unix.ECONNRESET) {
 				_ = unix.Close(fd)
 				x.done(nil, err)
 				continue

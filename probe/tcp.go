@@ -180,7 +180,7 @@ func (t *tcp) version(x *talk) reply {
 	if x.conn == nil {
 		return reply{}
 	}
-	if a, ok := x.conn.LocalAddr().(*net.TCPAddr); ok {
+	if a, ok := x.conn.LocalAddr().(*net.TCPAddr); ok && !a.IP.IsUnspecified() {
 		x.q.answer.Source = a.AddrPort().Addr().Unmap().String()
 	}
 	return judgeLine(t.exchange(x, x.conn, stepVersion, paddedVersion(), untilLine, closeHard(x.conn)))
