@@ -46,8 +46,8 @@ func openConnects(wanted, _ int) int {
 	return int(max(1, min(uint64(wanted), limit.Cur/4*3)))
 }
 
-// newConnector starts a connector that gives up what it waits for when ctx ends.
-func newConnector(ctx context.Context) (*connector, error) {
+// newConnector starts a connector for at most n connects at once, which gives up what it waits for when ctx ends.
+func newConnector(ctx context.Context, n int) (*connector, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("probe: epoll: %w", err)
@@ -61,6 +61,10 @@ func newConnector(ctx context.Context) (*connector, error) {
 		_ = unix.Close(epoll)
 		_ = unix.Close(wake)
 		return nil, fmt.Errorf("probe: epoll: %w", err)
+	}
+	// The kernel grows a table of descriptors by doubling it, and stops the process each time until no reader is left.
+	if high, err := unix.FcntlInt(uintptr(wake), unix.F_DUPFD_CLOEXEC, n+64); err == nil {
+		_ = unix.Close(high)
 	}
 	c := &connector{epoll: epoll, wake: wake, stopped: make(chan struct{}), waiting: map[int]*connecting{}}
 	c.unwatch = context.AfterFunc(ctx, c.poke)

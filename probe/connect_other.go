@@ -19,7 +19,7 @@ type connector struct {
 func openConnects(_, workers int) int { return workers }
 
 // newConnector returns a connector; every dial watches its own context.
-func newConnector(context.Context) (*connector, error) { return &connector{}, nil }
+func newConnector(context.Context, int) (*connector, error) { return &connector{}, nil }
 
 // dial connects to addr within timeout and calls done.
 func (c *connector) dial(ctx context.Context, addr netip.AddrPort, timeout time.Duration, done connected) {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
+
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
 	"github.com/cloudaudit/cloudaudit/findings/escape"
@@ -47,8 +49,28 @@ func (l Left) String() string {
 // Admit says whether the policy lets addr be asked, and why not. With allow, nothing outside of it is asked. What is not
 // on the internet is asked only if allow names a network that is not on the internet either; multicast, broadcast and
 // unspecified addresses never are.
-func Admit(addr netip.AddrPort, allow []netip.Prefix) error {
+func Admit(addr netip.AddrPort, allow []netip.Prefix) error { return gateOf(allow).admit(addr) }
+
+// gate is --probe-allow, with what of it lies outside the internet.
+type gate struct {
+	allow    []netip.Prefix
+	special  []netip.Prefix
+	internet *netipx.IPSet
+}
+
+func gateOf(allow []netip.Prefix) gate {
+	g := gate{allow: allow, internet: traffic.Internet()}
+	for _, p := range allow {
+		if traffic.IsEmptyIPs(traffic.IntersectIPs(traffic.IPs(p.Masked()), g.internet)) {
+			g.special = append(g.special, p)
+		}
+	}
+	return g
+}
+
+func (g gate) admit(addr netip.AddrPort) error {
 	a := addr.Addr().Unmap()
+	contains := func(p netip.Prefix) bool { return p.Contains(a) }
 	switch {
 	case !a.IsValid():
 		return errors.New("not an address")
@@ -58,20 +80,12 @@ func Admit(addr netip.AddrPort, allow []netip.Prefix) error {
 		return errors.New("an address with a zone is never asked: it is not on the internet")
 	case a.IsMulticast(), a.IsUnspecified(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return errors.New("multicast, broadcast and unspecified addresses are never asked")
-	}
-	inside := slices.DeleteFunc(slices.Clone(allow), func(p netip.Prefix) bool { return !p.Contains(a) })
-	if len(allow) > 0 && len(inside) == 0 {
+	case len(g.allow) > 0 && !slices.ContainsFunc(g.allow, contains):
 		return errors.New("outside --probe-allow")
+	case !g.internet.Contains(a) && !slices.ContainsFunc(g.special, contains):
+		return errors.New("a special range, not on the internet: name a network inside it with --probe-allow to ask it all the same")
 	}
-	if traffic.Internet().Contains(a) {
-		return nil
-	}
-	for _, p := range inside {
-		if traffic.IsEmptyIPs(traffic.IntersectIPs(traffic.IPs(p.Masked()), traffic.Internet())) {
-			return nil
-		}
-	}
-	return errors.New("a special range, not on the internet: name a network inside it with --probe-allow to ask it all the same")
+	return nil
 }
 
 // Targets returns what of the report is to be asked, one target an address and port, and what is left out. exempt says
@@ -79,6 +93,7 @@ func Admit(addr netip.AddrPort, allow []netip.Prefix) error {
 func Targets(report *findings.Report, allow []netip.Prefix, exempt func(*findings.Exposure) bool) ([]Target, []Left) {
 	var left []Left
 	var asked []Target
+	gate := gateOf(allow)
 	for i := range report.Exposures {
 		x := &report.Exposures[i]
 		reason := ""
@@ -96,7 +111,7 @@ func Targets(report *findings.Report, allow []netip.Prefix, exempt func(*finding
 		case exempt != nil && exempt(x):
 			reason = "its resource carries the tag cloudaudit:no-probe or the label cloudaudit-no-probe"
 		default:
-			if err := Admit(to, allow); err != nil {
+			if err := gate.admit(to); err != nil {
 				reason = err.Error()
 			}
 		}

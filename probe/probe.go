@@ -131,8 +131,9 @@ func Run(ctx context.Context, targets []Target, options Options) (*Outcome, erro
 	r.out.Run = hex.EncodeToString(id)
 
 	var admitted []Target
+	gate := gateOf(o.Allow)
 	for _, t := range merge(targets) {
-		if err := Admit(t.Addr, o.Allow); err != nil {
+		if err := gate.admit(t.Addr); err != nil {
 			r.out.Left = append(r.out.Left, Left{Addr: t.Addr, Reason: err.Error()})
 			continue
 		}

@@ -43,7 +43,7 @@ type talk struct {
 
 // newTCP starts as many workers as n targets can use. Not more than slots questions are asked at once.
 func newTCP(ctx context.Context, r *run, n, slots int) (*tcp, error) {
-	c, err := newConnector(ctx)
+	c, err := newConnector(ctx, min(n, slots))
 	if err != nil {
 		return nil, err
 	}
