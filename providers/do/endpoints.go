@@ -162,14 +162,10 @@ func (b *builder) droplet(d *droplet, unreadable string) cloud.Hop {
 	var layer cloud.Layer
 	layer.Name, layer.Kind = stageFirewall, cloud.Firewall
 	for _, i := range attached {
-		if l := b.lists[i].deny; l != nil {
-			layer.Lists = append(layer.Lists, l)
-		}
+		layer.Lists = append(layer.Lists, b.lists[i].deny)
 	}
 	for _, i := range attached {
-		if l := b.lists[i].allow; l != nil {
-			layer.Lists = append(layer.Lists, l)
-		}
+		layer.Lists = append(layer.Lists, b.lists[i].allow)
 	}
 	doubt := unreadable
 	switch {
