@@ -342,7 +342,7 @@ func (pl *planner) hunk(t *task) {
 	}
 	var failed error
 	for _, w := range ways {
-		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, h.Spare)
+		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, h.Spare, func(_ *cloud.List, r *cloud.Rule) bool { return pl.rules[r.Ref] })
 		if err := proof.Err(); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", w.Name, err))
 			continue

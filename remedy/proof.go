@@ -65,8 +65,9 @@ func (p *Proof) words() []string {
 	return append(out, "Opened: nothing, after any step. Left open of what was asked: nothing.")
 }
 
-// prove applies the edits of w to s one after the other and compares, after each, every path that they concern.
-func prove(s *cloud.Snapshot, w providers.Way, target, keep, spare traffic.Set) Proof {
+// prove applies the edits of w to s one after the other and compares, after each, every path that they concern. What rules
+// that stay admit of target on a path has to stay there; changes says which rules do not stay.
+func prove(s *cloud.Snapshot, w providers.Way, target, keep, spare traffic.Set, changes func(*cloud.List, *cloud.Rule) bool) Proof {
 	p := Proof{Why: w.Why}
 	if len(w.Edits) == 0 {
 		p.Left = target
@@ -74,24 +75,32 @@ func prove(s *cloud.Snapshot, w providers.Way, target, keep, spare traffic.Set) 
 	}
 	list := w.Edits[0].List
 	before := paths(s, s, list, w.Edits[0].Guard)
+	for i := range before {
+		before[i].stays = keep
+		for _, l := range before[i].lists {
+			for n := range l.Rules {
+				if r := &l.Rules[n]; r.Verdict == cloud.Allow && !r.Implied && !changes(l, r) {
+					before[i].stays = before[i].stays.Union(r.Match.Union(r.Maybe).Intersect(target))
+				}
+			}
+		}
+	}
 	now := s
 	var ever traffic.Set
 	for i, e := range w.Edits {
 		now = now.With(e)
-		var lost traffic.Set
+		var lost, wrong traffic.Set
 		for n, after := range paths(s, now, list, e.Guard) {
 			p.Gained = p.Gained.Union(after.certain.Subtract(before[n].certain)).Union(after.possible.Subtract(before[n].possible))
-			lost = lost.Union(before[n].certain.Subtract(after.certain)).Union(before[n].possible.Subtract(after.possible))
+			less := before[n].certain.Subtract(after.certain).Union(before[n].possible.Subtract(after.possible))
+			lost, wrong = lost.Union(less), wrong.Union(less.Intersect(before[n].stays))
 		}
-		ever = ever.Union(lost)
+		ever = ever.Union(wrong)
 		if i == len(w.Edits)-1 {
-			p.Lost = lost
+			p.Lost, p.Loss = lost, wrong.Subtract(w.Trifle)
+			p.Trifle, p.Broken = wrong.Intersect(w.Trifle), ever.Subtract(wrong)
 		}
 	}
-	p.Broken = ever.Subtract(p.Lost)
-	wrong := p.Lost.Intersect(keep.Union(spare))
-	p.Trifle = wrong.Intersect(w.Trifle)
-	p.Loss = wrong.Subtract(w.Trifle)
 	p.Left = left(now, list, target, spare)
 	return p
 }
@@ -109,7 +118,11 @@ func left(s *cloud.Snapshot, list cloud.Ref, target, spare traffic.Set) traffic.
 }
 
 // admission is what one place admits of all packets.
-type admission struct{ certain, possible traffic.Set }
+type admission struct {
+	certain, possible traffic.Set
+	lists             []*cloud.List
+	stays             traffic.Set // what it has to go on admitting
+}
 
 // paths returns what the list by itself, and every layer that it is in, admits in now. The places are those of the same
 // snapshot before any change, so that equal positions are equal places.
@@ -117,7 +130,7 @@ func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admis
 	var out []admission
 	add := func(l cloud.Layer) {
 		certain, possible := l.Admits(traffic.All())
-		out = append(out, admission{certain, possible})
+		out = append(out, admission{certain: certain, possible: possible, lists: l.Lists})
 	}
 	for _, l := range was.Lists {
 		if l.Ref != list {

@@ -1,0 +1,69 @@
+package do
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/cloudaudit/cloudaudit/internal/emulate"
+	world "github.com/cloudaudit/cloudaudit/internal/emulate/do"
+	"github.com/cloudaudit/cloudaudit/providers"
+	"github.com/cloudaudit/cloudaudit/providers/providertest"
+	"github.com/cloudaudit/cloudaudit/remedy"
+)
+
+// everyone is the whole internet, and all private networks.
+func everyone() []string { return []string{"0.0.0.0/0", "::/0"} }
+
+// fixScene has a wide rule, one about nothing but the port, one at the edge of a range, a partner, and a firewall with 46
+// rules, all of whose neighbours must stay.
+func fixScene() *world.World {
+	partner := inbound("", "tcp", "11211", "5.5.5.0/24")
+	all := world.Firewall{
+		ID: "fw-all", Name: "all", DropletIDs: []int{1}, OutboundRules: []world.OutboundRule{{Protocol: "tcp", Ports: "0", Destinations: &world.Peers{Addresses: everyone()}}},
+		InboundRules: []world.InboundRule{
+			inbound("", "tcp", "0", everyone()...), inbound("", "udp", "0", everyone()...), inbound("", "icmp", "0", everyone()...), partner,
+		},
+	}
+	mixed := inbound("", "tcp", "11211", "0.0.0.0/0", "10.116.0.0/20")
+	mixed.Sources.Tags, mixed.Sources.DropletIDs = []string{"web"}, []int{1}
+	narrow := world.Firewall{
+		ID: "fw-port", Name: "port", Tags: []string{"cache"},
+		InboundRules: []world.InboundRule{mixed, inbound("allow", "udp", "11211-12000", "0.0.0.0/1", "128.0.0.0/1"), inbound("", "tcp", "22", everyone()...)},
+	}
+	return world.Single("token", world.Scene{
+		Droplets:  []world.Droplet{public(1, "one", "159.65.1.2", "cache"), public(2, "two", "159.65.1.3", "cache"), public(3, "bare", "159.65.1.4")},
+		Firewalls: []world.Firewall{all, narrow},
+	})
+}
+
+func fixer(t *testing.T, w *world.World, match func(string, *http.Request) emulate.Fault) (providers.Fixer, *emulate.Faults, func()) {
+	o := open(t, w, match, "token")
+	return o, o.calls, func() {
+		for i := range w.Teams[0].Scene.Firewalls {
+			f := &w.Teams[0].Scene.Firewalls[i]
+			f.InboundRules = append(f.InboundRules, inbound("", "tcp", "8443", "1.1.1.1"))
+		}
+	}
+}
+
+func writes(op string) bool { return strings.HasPrefix(op, "POST") || strings.HasPrefix(op, "DELETE") }
+
+func TestFixerConformance(t *testing.T) {
+	for name, change := range map[string]func(*world.World){
+		"deny rules":          func(*world.World) {},
+		"with pending status": func(w *world.World) { w.Settle = 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			providertest.RunFixer(t, providertest.FixerCloud{
+				Open: func(t *testing.T, match func(string, *http.Request) emulate.Fault) (providers.Fixer, *emulate.Faults, func()) {
+					w := fixScene()
+					w.Teams[0].Scene.Droplets = w.Teams[0].Scene.Droplets[:2]
+					change(w)
+					return fixer(t, w, match)
+				},
+				Options: remedy.Options{Ports: []uint16{11211}}, Writes: writes,
+			})
+		})
+	}
+}
