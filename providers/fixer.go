@@ -61,9 +61,10 @@ type Fixer interface {
 	// back, with their ids, and, where e made a list, with the list's. It returns when the change is in force.
 	//
 	// It reads the list first. If the list has another Digest than e.Base, or lacks one of e.Old, the error wraps ErrStale
-	// and nothing is written. If the cloud does not keep what e says, Apply takes back what it wrote, and the error wraps
-	// ErrInexpressible: the list is as before. After any other error it is not known whether the write happened; reading
-	// the scope tells.
+	// and nothing is written. If the cloud turns out not to keep what e says, such as that a rule denies, the error wraps
+	// ErrInexpressible, and the edit is what the cloud made of it, which opens nothing and is taken back by its inverse;
+	// without rules it says that nothing was made. After any other error it is not known whether the write happened:
+	// reading the scope tells.
 	//
 	// Inverse edits are carried out in the same way. A write is never sent twice.
 	Apply(ctx context.Context, e cloud.Edit) (cloud.Edit, error)

@@ -70,18 +70,20 @@ func (o *Outcome) OK() bool {
 
 // Record is a line of the journal.
 type Record struct {
-	Time    time.Time   `json:"time"`
-	Kind    Kind        `json:"kind"`
-	Plan    *Plan       `json:"plan,omitempty"` // of KindPlan
-	Hunk    int         `json:"hunk"`
-	Way     int         `json:"way"`
-	Step    int         `json:"step"`
-	Undo    bool        `json:"undo,omitempty"` // the edit is the inverse of that step
-	Edit    *cloud.Edit `json:"edit,omitempty"` // of an intent as planned, of a result as carried out
-	Before  *cloud.List `json:"before,omitempty"`
-	After   *cloud.List `json:"after,omitempty"`
-	Error   string      `json:"error,omitempty"`
-	Expires time.Time   `json:"expires,omitzero"` // of KindDeadline
+	Time   time.Time   `json:"time"`
+	Kind   Kind        `json:"kind"`
+	Plan   *Plan       `json:"plan,omitempty"` // of KindPlan
+	Hunk   int         `json:"hunk"`
+	Way    int         `json:"way"`
+	Step   int         `json:"step"`
+	Undo   bool        `json:"undo,omitempty"` // the edit is the inverse of that step
+	Edit   *cloud.Edit `json:"edit,omitempty"` // of an intent as planned, of a result as carried out
+	Before *cloud.List `json:"before,omitempty"`
+	After  *cloud.List `json:"after,omitempty"`
+	Error  string      `json:"error,omitempty"`
+	// Distorted says of a write that was carried out that the cloud made something else of it, which is to be taken back.
+	Distorted bool      `json:"distorted,omitempty"`
+	Expires   time.Time `json:"expires,omitzero"` // of KindDeadline
 }
 
 // Kind is what a Record tells.
@@ -168,11 +170,21 @@ func (r *Runner) hunk(ctx context.Context, p *Plan, n int, fresh map[cloud.Scope
 	}
 	list := &h.List
 	way, first := 0, 0
+	var refused error
 	if done := history.of(n); len(done) > 0 {
 		last := done[len(done)-1]
 		way, first, list = last.at.way, last.at.step+1, last.After
 		for _, s := range done {
 			res.Done = append(res.Done, s.Edit)
+		}
+		if last.distorted {
+			var err, fatal error
+			if list, err, fatal = r.back(ctx, fixer, h, step{n, way, 0}, list, res); fatal != nil || err != nil {
+				res.State, res.Reason = Failed, fmt.Sprint(err)
+				return fatal
+			}
+			way, first = way+1, 0
+			refused = fmt.Errorf("%s: %w", h.Ways[way-1].Name, providers.ErrInexpressible)
 		}
 	} else {
 		if fresh[h.Scope] == nil {
@@ -186,7 +198,6 @@ func (r *Runner) hunk(ctx context.Context, p *Plan, n int, fresh map[cloud.Scope
 			return skip(reason)
 		}
 	}
-	var refused error
 	for ; way < len(h.Ways); way++ {
 		if loss := h.Ways[way].Proof.Loss; !loss.IsEmpty() && !r.AllowLoss {
 			reason := "it would also close " + loss.String() + ": allow the loss, or see what else the plan proposes"
@@ -253,11 +264,13 @@ func (r *Runner) way(ctx context.Context, fixer providers.Fixer, h *Hunk, at ste
 		}
 		e := h.Ways[at.way].Edits[at.step]
 		after, done, err, fatal := r.write(ctx, fixer, at, false, e, list)
+		list = after
+		if err == nil || errors.Is(err, providers.ErrInexpressible) && len(done.New)+len(done.Old) > 0 {
+			res.Done = append(res.Done, done)
+		}
 		if fatal != nil || err != nil {
 			return list, err, fatal
 		}
-		list = after
-		res.Done = append(res.Done, done)
 		r.tell(h, "%d of %d writes", at.step+1, len(h.Ways[at.way].Edits))
 	}
 	return list, nil, nil
@@ -290,10 +303,11 @@ func (r *Runner) write(ctx context.Context, fixer providers.Fixer, at step, undo
 	done, err := fixer.Apply(context.WithoutCancel(ctx), e)
 	result := r.record(KindDone, at, undo)
 	after := list
+	result.Distorted = errors.Is(err, providers.ErrInexpressible) && len(done.New)+len(done.Old) > 0
 	switch {
-	case errors.Is(err, providers.ErrStale), errors.Is(err, providers.ErrInexpressible):
+	case errors.Is(err, providers.ErrStale), errors.Is(err, providers.ErrInexpressible) && !result.Distorted:
 		result.Kind, result.Error = KindVoid, err.Error()
-	case err != nil:
+	case err != nil && !result.Distorted:
 		result.Kind, result.Error = KindFailed, err.Error()
 	default:
 		moved := *list

@@ -25,6 +25,7 @@ type Write struct {
 	Before, After *cloud.List
 	at            step
 	status        Kind // KindDone, or KindIntent and KindFailed for what may have been carried out
+	distorted     bool // the cloud made something else of it
 	undo          *Write
 }
 
@@ -96,7 +97,7 @@ func (h *History) enter(r *Record) error {
 		if r.Edit == nil || r.After == nil {
 			return errors.New("the result lacks its edit or the image of the list")
 		}
-		w.Edit, w.After = *r.Edit, r.After
+		w.Edit, w.After, w.distorted = *r.Edit, r.After, r.Distorted
 	}
 	if r.Undo && r.Kind == KindDone || !r.Undo && r.Kind == KindVoid {
 		h.steps = slices.Delete(h.steps, i, i+1) // as if it had not been
@@ -140,6 +141,7 @@ type image uint8
 const (
 	asBefore image = iota
 	asAfter
+	asDistorted // the cloud made something else of the new rules
 	asNeither
 )
 
@@ -160,9 +162,17 @@ func (w *Write) compare(l *cloud.List) (image, cloud.Edit) {
 	if l.Digest() == w.Before.Digest() && (e.Guard == nil || len(e.Old) > 0) {
 		return asBefore, e
 	}
+	is := asAfter
 	e.New = slices.Clone(e.New)
 	for i := range e.New {
 		at := l.Find(&e.New[i])
+		if at < 0 {
+			// Something with the same packets, which was not there before?
+			is = asDistorted
+			at = slices.IndexFunc(l.Rules, func(r cloud.Rule) bool {
+				return r.Match.Equal(e.New[i].Match) && !r.Match.IsEmpty() && w.Before.Find(&r) < 0
+			})
+		}
 		if at < 0 {
 			return asNeither, e
 		}
@@ -173,7 +183,7 @@ func (w *Write) compare(l *cloud.List) (image, cloud.Edit) {
 	if after.With(e).Digest() != l.Digest() {
 		return asNeither, e
 	}
-	return asAfter, e
+	return is, e
 }
 
 // reading reads scopes once.
@@ -232,8 +242,8 @@ func (r *Runner) resolve(ctx context.Context, h *History) error {
 		case asNeither:
 			failed = errors.Join(failed, fmt.Errorf("recover %s: %w", open.Edit.List, ErrChanged))
 			continue
-		case asAfter:
-			record.Kind, record.Edit, record.After = KindDone, &e, l
+		case asAfter, asDistorted:
+			record.Kind, record.Edit, record.After, record.Distorted = KindDone, &e, l, is == asDistorted
 			if l == nil {
 				record.After = &cloud.List{Ref: e.List}
 			}

@@ -31,10 +31,13 @@ const settleTries = 9
 // force when no change is pending.
 func (p *Provider) Apply(ctx context.Context, e cloud.Edit) (cloud.Edit, error) {
 	done, err := p.apply(ctx, e)
-	if err != nil {
-		return cloud.Edit{}, fmt.Errorf("digitalocean %s: firewall %s: %w", e.List.Scope, e.List.ID, err)
+	switch {
+	case err == nil:
+		return done, nil
+	case !errors.Is(err, providers.ErrInexpressible):
+		done = cloud.Edit{}
 	}
-	return done, nil
+	return done, fmt.Errorf("digitalocean %s: firewall %s: %w", e.List.Scope, e.List.ID, err)
 }
 
 func (p *Provider) apply(ctx context.Context, e cloud.Edit) (cloud.Edit, error) {
@@ -94,42 +97,27 @@ func (p *Provider) apply(ctx context.Context, e cloud.Edit) (cloud.Edit, error) 
 			return e, fmt.Errorf("rule %s is still there after it was removed", e.Old[i].Text)
 		}
 	}
+	return kept(list, e)
+}
+
+// kept returns e with its new rules as list has them. Where the API ignored that a rule denies, it is an allow, of no more
+// than what the rules admit that it was to deny.
+func kept(list *cloud.List, e cloud.Edit) (cloud.Edit, error) {
 	e.New = slices.Clone(e.New)
-	var ignored []json.RawMessage
+	var err error
 	for i := range e.New {
-		at := list.Find(&e.New[i])
-		if at >= 0 {
-			e.New[i] = list.Rules[at]
-			continue
-		}
-		allow, ok := withoutAction(&e.New[i])
-		if at = list.Find(&allow); !ok || at < 0 {
-			return e, fmt.Errorf("rule %s is not there after it was added", e.New[i].Text)
-		}
-		ignored = append(ignored, list.Rules[at].Native)
-	}
-	if len(ignored) > 0 {
-		// What was added admits no more than the rules that it was to deny. All of it goes again.
-		for _, r := range e.New {
-			if at := list.Find(&r); at >= 0 {
-				ignored = append(ignored, list.Rules[at].Native)
+		want := e.New[i]
+		at := list.Find(&want)
+		if at < 0 {
+			allow, ok := withoutAction(&want)
+			if at = list.Find(&allow); !ok || at < 0 {
+				return e, fmt.Errorf("rule %s is not there after it was added", want.Text)
 			}
+			err = fmt.Errorf("the API does not keep deny rules: %w", providers.ErrInexpressible)
 		}
-		if err := c.send(ctx, "firewall:update", http.MethodDelete, path+"/rules", map[string]any{"inbound_rules": ignored}); err != nil {
-			return e, fmt.Errorf("the API ignored that a rule denies, and what it made of it could not be removed: %w", err)
-		}
-		if list, err = p.settled(ctx, c, scope, e.List.ID); err != nil {
-			return e, err
-		}
-		for _, r := range e.New {
-			allow, _ := withoutAction(&r)
-			if list.Find(&r) >= 0 || list.Find(&allow) >= 0 {
-				return e, fmt.Errorf("the API ignored that a rule denies, and %s is still there after it was removed", r.Text)
-			}
-		}
-		return e, fmt.Errorf("the API does not keep deny rules: %w", providers.ErrInexpressible)
+		e.New[i] = list.Rules[at]
 	}
-	return e, nil
+	return e, err
 }
 
 // guard makes a firewall in front of droplets that have none.
@@ -174,18 +162,7 @@ func (p *Provider) guard(ctx context.Context, c *client, e cloud.Edit) (cloud.Ed
 		return e, err
 	}
 	e.List = scope.Ref("firewall", made.Firewall.ID)
-	e.New = slices.Clone(e.New)
-	for i := range e.New {
-		at := list.Find(&e.New[i])
-		if at < 0 {
-			if err := c.send(ctx, "firewall:delete", http.MethodDelete, "/v2/firewalls/"+url.PathEscape(made.Firewall.ID), nil); err != nil {
-				return e, fmt.Errorf("the new firewall is not as asked, and could not be removed: %w", err)
-			}
-			return e, fmt.Errorf("the API does not keep rule %s: %w", e.New[i].Text, providers.ErrInexpressible)
-		}
-		e.New[i] = list.Rules[at]
-	}
-	return e, nil
+	return kept(list, e)
 }
 
 // bare says whether the only list in front of e is the one that stands for none.

@@ -2,6 +2,7 @@ package do
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func fixScene() *world.World {
 		InboundRules: []world.InboundRule{mixed, inbound("allow", "udp", "11211-12000", "0.0.0.0/1", "128.0.0.0/1"), inbound("", "tcp", "22", everyone()...)},
 	}
 	return world.Single("token", world.Scene{
-		Droplets:  []world.Droplet{public(1, "one", "159.65.1.2", "cache"), public(2, "two", "159.65.1.3", "cache"), public(3, "bare", "159.65.1.4")},
+		Droplets:  []world.Droplet{public(1, "one", "159.65.1.2", "cache"), public(2, "two", "159.65.1.3", "cache")},
 		Firewalls: []world.Firewall{all, narrow},
 	})
 }
@@ -43,6 +44,9 @@ func fixer(t *testing.T, w *world.World, match func(string, *http.Request) emula
 		for i := range w.Teams[0].Scene.Firewalls {
 			f := &w.Teams[0].Scene.Firewalls[i]
 			f.InboundRules = append(f.InboundRules, inbound("", "tcp", "8443", "1.1.1.1"))
+			if f.ID == "fw-all" {
+				f.DropletIDs = append(f.DropletIDs, 3)
+			}
 		}
 	}
 }
@@ -50,19 +54,34 @@ func fixer(t *testing.T, w *world.World, match func(string, *http.Request) emula
 func writes(op string) bool { return strings.HasPrefix(op, "POST") || strings.HasPrefix(op, "DELETE") }
 
 func TestFixerConformance(t *testing.T) {
-	for name, change := range map[string]func(*world.World){
-		"deny rules":          func(*world.World) {},
-		"with pending status": func(w *world.World) { w.Settle = 3 },
+	for name, c := range map[string]struct {
+		change func(*world.World)
+		loss   bool
+	}{
+		"deny rules":               {func(*world.World) {}, false},
+		"changes that are pending": {func(w *world.World) { w.Settle = 3 }, false},
+		"an API before deny rules": {func(w *world.World) {
+			w.OldAPI = true
+			w.Teams[0].Scene.Firewalls[1].InboundRules[1].Action = "" // which it does not know
+		}, false},
+		"49 of 50 rules": {func(w *world.World) {
+			for i := range 43 {
+				f := &w.Teams[0].Scene.Firewalls[0]
+				f.InboundRules = append(f.InboundRules, inbound("", "tcp", strconv.Itoa(20000+i), "1.1.1.1"))
+			}
+		}, false},
+		"a droplet without a firewall": {func(w *world.World) {
+			w.Teams[0].Scene.Droplets = append(w.Teams[0].Scene.Droplets, public(3, "bare", "159.65.1.4"))
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			providertest.RunFixer(t, providertest.FixerCloud{
 				Open: func(t *testing.T, match func(string, *http.Request) emulate.Fault) (providers.Fixer, *emulate.Faults, func()) {
 					w := fixScene()
-					w.Teams[0].Scene.Droplets = w.Teams[0].Scene.Droplets[:2]
-					change(w)
+					c.change(w)
 					return fixer(t, w, match)
 				},
-				Options: remedy.Options{Ports: []uint16{11211}}, Writes: writes,
+				Options: remedy.Options{Ports: []uint16{11211}}, Writes: writes, AllowLoss: c.loss,
 			})
 		})
 	}

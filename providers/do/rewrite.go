@@ -101,6 +101,9 @@ func (w *rewriting) way(deny bool) providers.Way {
 			w.err = fmt.Errorf("rule %s is not what the API documents: %w", r.Ref.ID, providers.ErrInexpressible)
 			return providers.Way{}
 		}
+		if strings.EqualFold(n.Action, "allow") {
+			n.Action = "" // which means allow, also to an API that knows no action
+		}
 		added = append(added, w.carve(r, &n)...)
 		removed = append(removed, *r)
 		for _, proto := range []traffic.Proto{traffic.TCP, traffic.UDP} {
