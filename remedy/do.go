@@ -249,8 +249,8 @@ func (h *Hunk) stale(p *Plan, s *cloud.Snapshot) string {
 
 // Check proves h anew, in the way that is tried first, on a snapshot that was read after the plan was made. It is pure.
 func Check(p *Plan, h *Hunk, s *cloud.Snapshot) Proof {
-	return prove(s, h.Ways[0].Way, p.Target, p.Keep, h.Spare, func(l *cloud.List, r *cloud.Rule) bool {
-		return slices.ContainsFunc(p.Hunks, func(h Hunk) bool {
+	return prove(s, h.Ways[0].Way, p.Target, p.Keep, func(l *cloud.List, r *cloud.Rule) bool {
+		return r.Implied || slices.ContainsFunc(p.Hunks, func(h Hunk) bool {
 			return h.List.Ref == l.Ref && slices.ContainsFunc(h.Rules, func(c cloud.Rule) bool { return c.Is(r) })
 		})
 	})

@@ -342,7 +342,7 @@ func (pl *planner) hunk(t *task) {
 	}
 	var failed error
 	for _, w := range ways {
-		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, h.Spare, func(_ *cloud.List, r *cloud.Rule) bool { return pl.rules[r.Ref] })
+		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes)
 		if err := proof.Err(); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", w.Name, err))
 			continue
@@ -360,33 +360,15 @@ func (pl *planner) hunk(t *task) {
 	pl.plan.Hunks = append(pl.plan.Hunks, h)
 }
 
-// spare returns what rules that stay admit of the target, of the list itself and of any other in front of its endpoints.
+// changes says whether the plan is to change r. An implied rule is no rule that anyone could change or spare.
+func (pl *planner) changes(_ *cloud.List, r *cloud.Rule) bool { return r.Implied || pl.rules[r.Ref] }
+
+// spare returns what rules that stay admit of the target, by the list itself or in front of any of its endpoints.
 func (pl *planner) spare(t *task) traffic.Set {
 	var out traffic.Set
-	seen := map[*cloud.List]bool{}
-	add := func(l *cloud.List) {
-		if seen[l] {
-			return
-		}
-		seen[l] = true
-		for i := range l.Rules {
-			r := &l.Rules[i]
-			if r.Verdict == cloud.Allow && !r.Implied && !pl.rules[r.Ref] {
-				out = out.Union(r.Match.Union(r.Maybe).Intersect(pl.plan.Target))
-			}
-		}
-	}
-	add(t.list)
-	for _, e := range t.snapshot.Endpoints {
-		for _, hop := range e.Hops {
-			for _, layer := range hop.Layers {
-				if slices.ContainsFunc(layer.Lists, func(l *cloud.List) bool { return l.Ref == t.list.Ref }) {
-					for _, l := range layer.Lists {
-						add(l)
-					}
-				}
-			}
-		}
+	for _, place := range paths(t.snapshot, t.snapshot, t.list.Ref, nil) {
+		_, others := without(place.lists, pl.changes).Admits(pl.plan.Target)
+		out = out.Union(others)
 	}
 	return out
 }

@@ -67,7 +67,7 @@ func (p *Proof) words() []string {
 
 // prove applies the edits of w to s one after the other and compares, after each, every path that they concern. What rules
 // that stay admit of target on a path has to stay there; changes says which rules do not stay.
-func prove(s *cloud.Snapshot, w providers.Way, target, keep, spare traffic.Set, changes func(*cloud.List, *cloud.Rule) bool) Proof {
+func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes func(*cloud.List, *cloud.Rule) bool) Proof {
 	p := Proof{Why: w.Why}
 	if len(w.Edits) == 0 {
 		p.Left = target
@@ -75,15 +75,9 @@ func prove(s *cloud.Snapshot, w providers.Way, target, keep, spare traffic.Set, 
 	}
 	list := w.Edits[0].List
 	before := paths(s, s, list, w.Edits[0].Guard)
+	others := make([]traffic.Set, len(before)) // what rules that stay admit of target
 	for i := range before {
-		before[i].stays = keep
-		for _, l := range before[i].lists {
-			for n := range l.Rules {
-				if r := &l.Rules[n]; r.Verdict == cloud.Allow && !r.Implied && !changes(l, r) {
-					before[i].stays = before[i].stays.Union(r.Match.Union(r.Maybe).Intersect(target))
-				}
-			}
-		}
+		_, others[i] = without(before[i].lists, changes).Admits(target)
 	}
 	now := s
 	var ever traffic.Set
@@ -93,16 +87,31 @@ func prove(s *cloud.Snapshot, w providers.Way, target, keep, spare traffic.Set, 
 		for n, after := range paths(s, now, list, e.Guard) {
 			p.Gained = p.Gained.Union(after.certain.Subtract(before[n].certain)).Union(after.possible.Subtract(before[n].possible))
 			less := before[n].certain.Subtract(after.certain).Union(before[n].possible.Subtract(after.possible))
-			lost, wrong = lost.Union(less), wrong.Union(less.Intersect(before[n].stays))
+			lost, wrong = lost.Union(less), wrong.Union(less.Intersect(keep.Union(others[n])))
 		}
 		ever = ever.Union(wrong)
 		if i == len(w.Edits)-1 {
 			p.Lost, p.Loss = lost, wrong.Subtract(w.Trifle)
+			for n, after := range paths(s, now, list, e.Guard) {
+				// The rules of other lists have their own proof; those of this one are judged as they are now.
+				_, rest := without(after.lists, func(l *cloud.List, r *cloud.Rule) bool { return l.Ref != list && changes(l, r) }).Admits(target)
+				p.Left = p.Left.Union(rest.Subtract(others[n]))
+			}
 			p.Trifle, p.Broken = wrong.Intersect(w.Trifle), ever.Subtract(wrong)
 		}
 	}
-	p.Left = left(now, list, target, spare)
 	return p
+}
+
+// without returns lists as a layer without the rules that change.
+func without(lists []*cloud.List, changes func(*cloud.List, *cloud.Rule) bool) *cloud.Layer {
+	out := &cloud.Layer{Lists: make([]*cloud.List, len(lists))}
+	for i, l := range lists {
+		m := *l
+		m.Rules = slices.DeleteFunc(slices.Clone(l.Rules), func(r cloud.Rule) bool { return changes(l, &r) })
+		out.Lists[i] = &m
+	}
+	return out
 }
 
 // left returns what list by itself admits of target after all, besides spare.
@@ -121,7 +130,6 @@ func left(s *cloud.Snapshot, list cloud.Ref, target, spare traffic.Set) traffic.
 type admission struct {
 	certain, possible traffic.Set
 	lists             []*cloud.List
-	stays             traffic.Set // what it has to go on admitting
 }
 
 // paths returns what the list by itself, and every layer that it is in, admits in now. The places are those of the same
