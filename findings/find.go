@@ -21,6 +21,7 @@ func Find(q cloud.Question, snapshots []*cloud.Snapshot) *Report {
 		target:   q.Target(),
 		open:     map[cloud.Ref]*offender{},
 		covered:  map[cloud.Ref]bool{},
+		walked:   map[*cloud.List]bool{},
 		report: &Report{
 			Complete: true, Ports: q.Ports,
 			Scopes: []Scope{}, Exposures: []Exposure{}, Findings: []Finding{},
@@ -46,7 +47,8 @@ type finder struct {
 	report   *Report
 	open     map[cloud.Ref]*offender
 	covered  map[cloud.Ref]bool // rules that have a public endpoint behind them
-	evidence []evidence         // for each exposure, before it is sorted
+	walked   map[*cloud.List]bool
+	evidence []evidence // for each exposure, before it is sorted
 }
 
 // offender is a rule, or an endpoint without one, that opens something.
@@ -76,22 +78,12 @@ func (f *finder) judge(s *cloud.Snapshot) {
 	}
 	open := map[*cloud.Endpoint]bool{}
 	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		if !e.Public {
-			continue
-		}
-		scope.Endpoints++
-		for _, h := range e.Hops {
-			for _, l := range h.Layers {
-				for _, list := range l.Lists {
-					for _, r := range list.Rules {
-						f.covered[r.Ref] = true
-					}
-				}
-			}
+		if s.Endpoints[i].Public {
+			scope.Endpoints++
 		}
 	}
 	for _, a := range f.question.Judge(s) {
+		f.cover(a.Endpoint)
 		if a.Exposure == cloud.Blocked {
 			continue
 		}
@@ -132,6 +124,27 @@ func (f *finder) judge(s *cloud.Snapshot) {
 	}
 	f.report.Complete = f.report.Complete && scope.Complete
 	f.report.Scopes = append(f.report.Scopes, scope)
+}
+
+// cover notes that the rules on the way to e are not in front of nothing. An endpoint that no asked service leads to has no
+// answer, and covers none: behind a balancer that forwards other ports a rule is as latent as behind nothing.
+func (f *finder) cover(e *cloud.Endpoint) {
+	if !e.Public {
+		return
+	}
+	for _, h := range e.Hops {
+		for _, l := range h.Layers {
+			for _, list := range l.Lists {
+				if f.walked[list] {
+					continue
+				}
+				f.walked[list] = true
+				for _, r := range list.Rules {
+					f.covered[r.Ref] = true
+				}
+			}
+		}
+	}
 }
 
 // blame adds the evidence at position at to the offender that key names, which o describes.
