@@ -131,3 +131,16 @@ func TestWarnings(t *testing.T) {
 		t.Error("no warning matters")
 	}
 }
+
+// TestSameNetwork: an answer may name a network's project by its number.
+func TestSameNetwork(t *testing.T) {
+	const network = "projects/p/global/networks/net"
+	for link, want := range map[string]bool{
+		network: true, "projects/123/global/networks/net": true, "projects/123/global/networks/other": false,
+		"projects/q/global/networks/net": false, "": false,
+	} {
+		if got := sameNetwork(link, network); got != want {
+			t.Errorf("%q is the network: %v", link, got)
+		}
+	}
+}

@@ -367,7 +367,7 @@ func policiesOf[P effectivePolicy](policies []P) []effectivePolicy {
 func (r *reader) translate(ctx context.Context, p place, vpc []*computepb.Firewall, policies []effectivePolicy) []*list {
 	var out []*list
 	for _, f := range vpc {
-		if path(f.GetNetwork()) != p.network {
+		if !sameNetwork(path(f.GetNetwork()), p.network) {
 			r.gap(cloud.Gap{
 				Subject: "compute.networks.getRegionEffectiveFirewalls", Hint: "report this with the answer of Google Cloud",
 				Cause: p.network + ": the answer has rule " + f.GetName() + " of another network",
