@@ -255,6 +255,8 @@ type BackendService struct {
 	LoadBalancingScheme string   `yaml:"loadBalancingScheme"`
 	PortName            string   `yaml:"portName"`
 	Network             string   `yaml:"network"`
+	SecurityPolicy      string   `yaml:"securityPolicy"`
+	EdgeSecurityPolicy  string   `yaml:"edgeSecurityPolicy"`
 	Backends            []string `yaml:"backends"` // partial links, "zones/Z/instanceGroups/G"
 }
 
