@@ -155,7 +155,7 @@ func (f *finder) blame(key cloud.Ref, o *offender, at int, sources *netipx.IPSet
 		f.open[key] = o
 		return
 	}
-	if slices.Index(byEvidence(), o.check) < slices.Index(byEvidence(), was.check) {
+	if rank(o.check) < rank(was.check) {
 		was.check = o.check
 	}
 	was.evidence = append(was.evidence, at)
@@ -287,16 +287,7 @@ func (f *finder) finish() {
 		}
 		f.report.Findings = append(f.report.Findings, finding)
 	}
-	slices.SortFunc(f.report.Findings, func(a, b Finding) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(byEvidence(), a.RuleID), slices.Index(byEvidence(), b.RuleID)),
-			cmp.Compare(a.Subject.Provider, b.Subject.Provider),
-			cmp.Compare(a.Subject.Scope, b.Subject.Scope),
-			cmp.Compare(a.Subject.List, b.Subject.List),
-			cmp.Compare(a.Subject.Type, b.Subject.Type),
-			cmp.Compare(a.Subject.ID, b.Subject.ID),
-		)
-	})
+	slices.SortFunc(f.report.Findings, compareFindings)
 }
 
 // strength ranks the evidence for check: what raised it first, then the others, the strongest first.
