@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"findings/html":          {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"findings/markdown":      {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"internal/archtest":      {},
+	"probe":                  {"findings", "findings/escape", "cloud", "traffic"},
 	"internal/cli":           {"…"},
 	"internal/emulate":       {},
 	"internal/emulate/do":    {"internal/emulate"},

@@ -149,7 +149,7 @@ func TestProbeOfMoto(t *testing.T) {
 	checks := map[string]string{}
 	for _, f := range r.Findings {
 		checks[f.Subject.ID] = f.RuleID
-		if f.RuleID == findings.MemcachedAmplifier && !strings.Contains(f.Message, "a factor of") {
+		if f.RuleID == findings.MemcachedAmplifier && !strings.Contains(f.Message, "times what it gets") {
 			t.Errorf("the message lacks the factor: %s", f.Message)
 		}
 	}
