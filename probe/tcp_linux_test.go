@@ -67,12 +67,14 @@ func TestHostileTCP(t *testing.T) {
 				t.Errorf("read %d bytes", a.Received)
 			}
 		}},
-		{name: "control characters in the version", want: "other/unrecognised", timeout: time.Minute, connects: 1,
+		{
+			name: "control characters in the version", want: "other/unrecognised", timeout: time.Minute, connects: 1,
 			serve: afterRequest("VERSION 1.6\x1b[31m\x00evil\r\n"), check: func(t *testing.T, a *Answer) {
 				if want := `VERSION 1.6\u{1b}[31m\u{00}evil`; a.Reply != want {
 					t.Errorf("reply %q, want %q", a.Reply, want)
 				}
-			}},
+			},
+		},
 		{name: "version in four segments and junk", want: "open/ascii", timeout: time.Minute, connects: 1, serve: func(c *counting, _ int) {
 			for _, part := range []string{"VER", "SION 1.", "4.5", "\r\n"} {
 				_, _ = io.WriteString(c, part)
