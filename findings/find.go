@@ -316,7 +316,7 @@ func exposureOf(scope cloud.Scope, a cloud.Answer) Exposure {
 		Address:  e.Address(), Family: int(e.Family), Protocol: a.Service.Proto().String(),
 		Port: int(a.Service.Port()), FrontPort: int(a.Front.Port()), Via: e.Via.ID,
 		Verdict: a.Exposure, Coverage: a.Coverage, Share: a.Share,
-		AdmittedBy: []string{}, Assumes: append([]string{}, e.Assumes...), Stage: a.Stage, Hint: a.Hint,
+		AdmittedBy: []string{}, Assumes: append([]string{}, e.Assumes...), Stage: a.Stage, Hint: a.Hint, NoProbe: e.NoProbe,
 	}
 	for _, by := range a.AdmittedBy {
 		if !slices.Contains(x.AdmittedBy, by.Rule.Ref.ID) {

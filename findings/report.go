@@ -92,10 +92,11 @@ type Exposure struct {
 	Share      float64        `json:"share"` // of the family's globally routable addresses, 0 to 1
 	AdmittedBy []string       `json:"admitted_by"`
 	Assumes    []string       `json:"assumes"`
-	Stage      string         `json:"stage,omitempty"` // what makes the verdict other than reachable
-	Reason     string         `json:"reason"`          // the verdict in one sentence
-	Hint       string         `json:"hint,omitempty"`  // for unknown: what to grant or to look at
-	Probe      ProbeAnswer    `json:"probe,omitempty"` // what asking the address has shown; nil if it was not asked
+	Stage      string         `json:"stage,omitempty"`    // what makes the verdict other than reachable
+	Reason     string         `json:"reason"`             // the verdict in one sentence
+	Hint       string         `json:"hint,omitempty"`     // for unknown: what to grant or to look at
+	NoProbe    bool           `json:"no_probe,omitempty"` // the resource is tagged: the probe leaves it alone
+	Probe      ProbeAnswer    `json:"probe,omitempty"`    // what asking the address has shown; nil if it was not asked
 }
 
 // Resource is what an exposure exposes.

@@ -62,7 +62,7 @@ func (r *reader) endpoint(key nicKey, addr netip.Addr) cloud.Endpoint {
 	vm := key.vm
 	e := cloud.Endpoint{
 		Ref:  r.scope.Ref("network-interface", vm.zone+"/"+vm.name+"/"+vm.nics[key.nic].name),
-		Name: vm.name, Instance: vm.name, Addr: addr, Family: traffic.V4,
+		Name: vm.name, Instance: vm.name, Addr: addr, Family: traffic.V4, NoProbe: vm.noProbe,
 	}
 	if addr.IsValid() {
 		e.Family = traffic.FamilyOf(addr)
