@@ -72,12 +72,18 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
-// firewall adds rules to the namespace's input chain.
+// firewall adds rules for what comes in.
 func firewall(t *testing.T, rules ...string) {
+	t.Helper()
+	firewallAt(t, "input", rules...)
+}
+
+// firewallAt adds rules to the namespace's firewall at one hook, until the test is over.
+func firewallAt(t *testing.T, hook string, rules ...string) {
 	t.Helper()
 	nft := program(t, "nft", "nftables")
 	table := fmt.Sprintf("t%d", tables.Add(1))
-	script := "table inet " + table + " {\n chain input {\n  type filter hook input priority 0;\n"
+	script := "table inet " + table + " {\n chain rules {\n  type filter hook " + hook + " priority 0;\n"
 	for _, r := range rules {
 		script += "  " + r + "\n"
 	}
