@@ -38,7 +38,14 @@ func Attach(report *findings.Report, results []Result) {
 				tcp = answers[at]
 			}
 		}
-		if _, note := Together(f.RuleID, tcp, udp, false); note != "" {
+		_, note := Together(f.RuleID, tcp, udp, false)
+		for _, a := range []*Answer{tcp, udp} {
+			if a != nil && a.VersionText() != "" {
+				note = join(note, strings.TrimSuffix(a.VersionText(), "."))
+				break
+			}
+		}
+		if note != "" {
 			f.Message = strings.TrimSuffix(f.Message, ".") + "; " + note + "."
 		}
 	}
