@@ -207,6 +207,8 @@ type Endpoint struct {
 	Public bool
 	Via    Ref // the balancer, accelerator or forwarding rule in front, if any
 	Hops   []Hop
+	// NoProbe says that the owner has tagged the resource, so that the probe leaves it alone.
+	NoProbe bool
 	// Assumes lists what was taken for granted because it could not be read, such as "vpc-block-public-access-off".
 	Assumes []string
 }

@@ -343,7 +343,57 @@ func TestFind(t *testing.T) {
 			want: "CA102 a! with c of tcp 54.84.1.1, tcp 54.84.1.2\nCA102 b! of udp 54.84.1.2\nCA102 c! with a of tcp 54.84.1.2",
 		},
 
+		{
+			name: "suffices for its half here, and not for the world there", group: group(t, "sg-1", "a allow tcp from 0.0.0.0/1"),
+			ends: func(sg []cloud.Layer) []cloud.Endpoint {
+				return []cloud.Endpoint{public(1, sg...), public(2, behind(sg[0].Lists[0], group(t, "sg-2", "b allow tcp from 128.0.0.0/1"))...)}
+			},
+			want: "CA102 a with b of tcp 54.84.1.1, tcp 54.84.1.2\nCA102 b with a of tcp 54.84.1.2",
+		},
+		{
+			name: "one half here, the other there", group: group(t, "sg-1", "a allow "+world),
+			ends: func(sg []cloud.Layer) []cloud.Endpoint {
+				return []cloud.Endpoint{
+					public(1, plus(layer("mask", cloud.Mask, "m allow tcp from 0.0.0.0/1"), sg)...),
+					public(2, plus(layer("mask", cloud.Mask, "m allow tcp from 128.0.0.0/1"), sg)...),
+				}
+			},
+			want: "CA106 a! of tcp 54.84.1.1, tcp 54.84.1.2", says: "admits 100 % of the internet to",
+		},
+		{
+			name: "all of IPv4, a little of IPv6", group: group(t, "sg-1", "a allow tcp from 0.0.0.0/0, 2600::/20"),
+			ends: func(sg []cloud.Layer) []cloud.Endpoint {
+				v6 := public(1, sg...)
+				v6.Family, v6.Addr = traffic.V6, netip.MustParseAddr("2600::1")
+				return []cloud.Endpoint{v6, public(1, sg...)}
+			},
+			want: "CA102 a! of tcp 54.84.1.1, tcp 2600::1", says: "admits 100 % of the internet to",
+		},
+		{
+			name: "a thousandth", group: group(t, "sg-1", "a allow tcp from 8.0.0.0/10"),
+			ends: func(sg []cloud.Layer) []cloud.Endpoint { return []cloud.Endpoint{public(1, sg...)} },
+			want: "CA110 a! of tcp 54.84.1.1", says: "admits 0.113 % of the internet to",
+		},
+		{
+			name: "two lists of countries", group: group(t, "sg-1", "g1 allow maybe dynamic "+world, "g2 allow maybe dynamic "+partner),
+			ends: func(sg []cloud.Layer) []cloud.Endpoint { return []cloud.Endpoint{public(1, sg...)} },
+			want: "CA106 g1! with g2 of tcp 54.84.1.1\nCA106 g2 with g1 of tcp 54.84.1.1",
+		},
+		{
+			name: "reachable at an address that is not public", group: group(t, "sg-1", "a allow "+world),
+			ends: func(sg []cloud.Layer) []cloud.Endpoint {
+				e := public(1, sg...)
+				e.Public = false
+				return []cloud.Endpoint{e}
+			},
+			want: "CA102 a! of tcp 54.84.1.1",
+		},
+
 		// Latent rules.
+		{
+			name: "what stands for no rule is not latent", group: implied().Lists[0],
+			ends: func([]cloud.Layer) []cloud.Endpoint { return nil },
+		},
 		{
 			name: "behind nothing", group: group(t, "sg-1", "a allow all from 0.0.0.0/0", "b allow "+partner, "c allow tcp/80 from 0.0.0.0/0", "d deny "+all, "e allow tcp from 10.0.0.0/8"),
 			ends: func([]cloud.Layer) []cloud.Endpoint { return nil },
@@ -468,6 +518,20 @@ func TestExposure(t *testing.T) {
 	}
 }
 
+// The path to what only the provider keeps away leads past its block, to what the firewall says.
+func TestPathPastTheProvidersBlock(t *testing.T) {
+	sg := group(t, "sg-1", "a allow "+world)
+	block := cloud.Layer{Name: "block", Kind: cloud.Platform, Lists: []*cloud.List{group(t, "block", "p deny "+all)}}
+	r := find(t, []*cloud.List{sg}, public(1, append([]cloud.Layer{block}, behind(sg)...)...))
+	var stages []string
+	for _, s := range r.Findings[0].Path {
+		stages = append(stages, s.Stage)
+	}
+	if want := []string{"internet", "block", "security_group", "endpoint"}; !slices.Equal(stages, want) {
+		t.Errorf("the path is %v, want %v", stages, want)
+	}
+}
+
 func TestScopes(t *testing.T) {
 	sg := group(t, "sg-1", "a allow "+world, "b deny "+world)
 	closed := group(t, "sg-2")
@@ -488,6 +552,9 @@ func TestScopes(t *testing.T) {
 	}
 	if r.Complete {
 		t.Error("a report with a gap is complete")
+	}
+	if r := findAll(t, &cloud.Snapshot{Scope: scope, Gaps: []cloud.Gap{gap}}, &cloud.Snapshot{Scope: other}); r.Complete {
+		t.Error("a report with a gap in its first scope is complete")
 	}
 	if r := findAll(t, &cloud.Snapshot{Scope: scope}); !r.Complete {
 		t.Error("a report without a gap is not complete")

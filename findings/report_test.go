@@ -20,6 +20,8 @@ func TestChecks(t *testing.T) {
 	}{
 		{"CA101", "OpenRuleLatent", findings.Warning, "4.0"},
 		{"CA102", "ReachableFromInternet", findings.Error, "8.6"},
+		{"CA103", "MemcachedAnswersTCP", findings.Error, "9.1"},
+		{"CA104", "MemcachedAmplifier", findings.Error, "9.8"},
 		{"CA105", "NoFirewall", findings.Error, "8.6"},
 		{"CA106", "WideRange", findings.Warning, "5.3"},
 		{"CA107", "ProviderNetworkOnly", findings.Warning, "5.0"},
@@ -111,6 +113,9 @@ func TestReasonAndSteps(t *testing.T) {
 			"Admits tcp/11211 by '100'.", "Admits tcp/11211 by 'a' (tcp 11211 from anywhere).",
 		}},
 		{"many rules", []cloud.Layer{many}, "Admitted by 'a', 'b', 'c', 'd' and 2 more.", []string{"Admits tcp/11211 by 'a', 'b', 'c', 'd' and 2 more."}},
+		{"four rules", []cloud.Layer{layer("f", cloud.Firewall, "a allow "+world, "b allow "+world, "c allow "+world, "d allow "+world)}, "Admitted by 'a', 'b', 'c' and 'd'.", []string{
+			"Admits tcp/11211 by 'a', 'b', 'c' and 'd'.",
+		}},
 		{"no firewall", []cloud.Layer{none}, "No firewall is in front.", []string{"Admits tcp/11211 by 'none'."}},
 		{"no layer of one", []cloud.Layer{layer("route", cloud.Mask, "r allow "+all)}, "No firewall is in front.", []string{"Admits tcp/11211."}},
 		{"one way", []cloud.Layer{replying(), sg}, "Admitted by 'a', but 'nacl_out' keeps replies in.", []string{

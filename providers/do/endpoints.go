@@ -12,6 +12,7 @@ import (
 	"github.com/digitalocean/godo"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/providers"
 	"github.com/cloudaudit/cloudaudit/traffic"
 )
 
@@ -259,7 +260,7 @@ func (b *builder) direct(d *droplet, hop cloud.Hop) []cloud.Endpoint {
 }
 
 func (b *builder) endpoint(d *droplet) cloud.Endpoint {
-	return cloud.Endpoint{Ref: b.scope.Ref("droplet", strconv.Itoa(d.id)), Name: d.name}
+	return cloud.Endpoint{Ref: b.scope.Ref("droplet", strconv.Itoa(d.id)), Name: d.name, NoProbe: slices.Contains(d.tags, providers.NoProbeTag)}
 }
 
 func (d *droplet) label() string { return cmp.Or(d.name, strconv.Itoa(d.id)) }

@@ -62,6 +62,11 @@ func balancers() *gce.World {
 				Priority: 10, Action: "allow", TargetSecureTags: []gce.SecureTag{{Name: "tagValues/1"}},
 				Match: gce.Match{SrcAddressGroups: []string{"everyone"}, Layer4Configs: []gce.Layer4{{IPProtocol: "udp", Ports: []string{"11211"}}}},
 			},
+		}}, {Name: "tied", Network: "net", AssociationName: "a", Rules: []gce.PolicyRule{
+			{
+				Priority: 10, Action: "deny", TargetServiceAccounts: []string{"nobody@p.iam.gserviceaccount.com"},
+				Match: gce.Match{SrcIPRanges: []string{"0.0.0.0/0"}, Layer4Configs: []gce.Layer4{{IPProtocol: "all"}}},
+			},
 		}}},
 		AddressGroups: map[string][]string{"everyone": {"0.0.0.0/1", "128.0.0.0/1"}},
 		Instances: []gce.Instance{

@@ -39,7 +39,7 @@ type Config struct {
 	HTTP http.RoundTripper        // what requests are sent with; nil: an own http.Transport
 
 	Concurrency int           // bound on the requests in flight; 0: 64
-	FirstWait   time.Duration // before a failed request is sent again; doubles from there; 0: 100 ms
+	FirstWait   time.Duration // before a failed request is sent again; grows from there; 0: 100 ms
 	NoFieldMask bool          // ask for whole instances, not only for the fields that are used
 }
 

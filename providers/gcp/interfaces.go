@@ -102,10 +102,14 @@ func (r *reader) readInterface(ctx context.Context, key nicKey, alone bool) {
 	}
 	policies := policiesOf(answer.GetFirewallPolicys())
 	lists := r.translate(ctx, p, answer.GetFirewalls(), policies)
+	var ties map[*list]string
+	if alone {
+		lists, ties = r.ties(ctx, p, lists)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if alone {
-		v := newView(lists, r.orders[n.network])
+		v := newView(lists, r.orders[n.network], ties)
 		v.narrowed = true
 		r.perNIC[key] = v
 		r.note(v)
@@ -135,7 +139,7 @@ func (r *reader) firewall(key nicKey, s subject) cloud.Layer {
 	return cloud.Layer{Name: "implied_deny", Kind: cloud.Firewall, Lists: r.filters(r.viewOf(key), &s)}
 }
 
-// once per name: lists that a reading needs at most once.
+// memo holds what a reading asks for at most once for each key.
 type memo[K comparable, V any] struct {
 	mu   sync.Mutex
 	done map[K]func() V

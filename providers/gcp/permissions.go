@@ -5,6 +5,7 @@ package gcp
 func Permissions() []string {
 	return []string{
 		"compute.backendServices.list",
+		"compute.firewallPolicies.get",
 		"compute.firewalls.list",
 		"compute.forwardingRules.list",
 		"compute.instanceGroups.list",

@@ -56,6 +56,19 @@ func TestSemantics(t *testing.T) {
 			first.AssociationPriority, second.AssociationPriority = number(10), number(20)
 			p.NetworkPolicies = []gce.Policy{second, first}
 		}, reached},
+		"policies of one priority by the name of their association": {func(p *gce.Project) {
+			p.Firewalls = nil
+			first, second := policy("zz", rule(1, "allow", any4)), policy("aa", rule(1, "deny", any4))
+			first.AssociationName, second.AssociationName = "a", "b"
+			p.NetworkPolicies = []gce.Policy{second, first}
+		}, reached},
+		"regional policies of one priority by the name of their association": {func(p *gce.Project) {
+			p.Firewalls = nil
+			first, second := policy("zz", rule(1, "deny", any4)), policy("aa", rule(1, "allow", any4))
+			first.AssociationName, second.AssociationName = "a", "b"
+			first.Region, second.Region = "us-central1", "us-central1"
+			p.NetworkPolicies = []gce.Policy{second, first}
+		}, closed},
 		"the global policy before the regional one": {func(p *gce.Project) {
 			p.Firewalls = nil
 			regional := policy("regional", rule(1, "allow", any4))
@@ -92,6 +105,21 @@ func TestSemantics(t *testing.T) {
 			p.Firewalls = nil
 			p.NetworkPolicies = []gce.Policy{policy("np", rule(1, "allow", gce.Match{SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1"}}}))}
 		}, closed},
+		"source tags that are gone": {func(p *gce.Project) {
+			p.HierarchicalPolicies = []gce.Policy{policy("org", rule(1, "deny", gce.Match{SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1", State: "INEFFECTIVE"}}}))}
+		}, reached},
+		"source tags that are gone beside an address group": {func(p *gce.Project) {
+			p.Firewalls, p.AddressGroups = nil, map[string][]string{"g": {"0.0.0.0/0"}}
+			p.NetworkPolicies = []gce.Policy{policy("np", rule(1, "allow", gce.Match{
+				SrcAddressGroups: []string{"g"}, SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1", State: "INEFFECTIVE"}},
+			}))}
+		}, "v4.tcp unknown/world v4.udp unknown/world"},
+		"source tags that are gone beside a range": {func(p *gce.Project) {
+			p.Firewalls = nil
+			p.NetworkPolicies = []gce.Policy{policy("np", rule(1, "allow", gce.Match{
+				SrcIPRanges: world, SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1", State: "INEFFECTIVE"}},
+			}))}
+		}, reached},
 		"a deny by region code closes nothing": {func(p *gce.Project) {
 			p.HierarchicalPolicies = []gce.Policy{policy("org", rule(1, "deny", gce.Match{SrcRegionCodes: []string{"US"}}))}
 		}, reached},

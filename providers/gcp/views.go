@@ -29,12 +29,20 @@ type view struct {
 
 // newView puts the lists of a network in order: organization and folders, then Google's own, then VPC rules and network
 // policies as the network wants it, global ones before those of the region
-// (https://cloud.google.com/firewall/docs/firewall-policies-rule-eval-order).
-func newView(lists []*list, order enforcement) *view {
+// (https://cloud.google.com/firewall/docs/firewall-policies-rule-eval-order). Ties holds the names of the associations of
+// those that their priority does not put in order.
+func newView(lists []*list, order enforcement, ties map[*list]string) *view {
+	names := map[*list]string{}
+	for _, l := range lists {
+		if names[l] = l.ref.ID; ties[l] != "" {
+			names[l] = ties[l]
+		}
+	}
 	if order == unknownOrder && orderMatters(lists) {
 		for i, l := range lists {
 			if l.kind >= classic {
 				lists[i] = l.inDoubt()
+				names[lists[i]] = names[l]
 			}
 		}
 	}
@@ -51,7 +59,7 @@ func newView(lists []*list, order enforcement) *view {
 		if a.kind == hierarchical {
 			return 0 // the order of the answer is that of evaluation
 		}
-		return cmp.Or(cmp.Compare(a.order, b.order), strings.Compare(a.ref.ID, b.ref.ID))
+		return cmp.Or(cmp.Compare(a.order, b.order), strings.Compare(names[a], names[b]))
 	})
 	return &view{lists: lists}
 }
@@ -191,6 +199,9 @@ func (s *subject) concerns(v *view, l *list, r *rule) concern {
 func meet(a, b []string) bool {
 	return slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
 }
+
+// sameNetwork says whether the path a is that of the network b, with its project by ID or by number.
+func sameNetwork(a, b string) bool { return a == b || byNumber(a, b) }
 
 // byNumber says whether the path a, whose project is a number, may be the path b, whose project is a name.
 func byNumber(a, b string) bool {

@@ -23,6 +23,8 @@ var computeOperations = []operation{
 		"compute.networks.getEffectiveFirewalls", networkFirewalls),
 	op("GET", "projects/{project}/regions/{region}/firewallPolicies/getEffectiveFirewalls",
 		"compute.networks.getRegionEffectiveFirewalls", regionFirewalls),
+	op("GET", "projects/{project}/global/firewallPolicies/{policy}", "compute.firewallPolicies.get", getPolicy),
+	op("GET", "projects/{project}/regions/{region}/firewallPolicies/{policy}", "compute.firewallPolicies.get", getPolicy),
 	op("GET", "projects/{project}/zones/{zone}/instances/{instance}/getEffectiveFirewalls",
 		"compute.instances.getEffectiveFirewalls", instanceFirewalls),
 	op("GET", "projects/{project}/aggregated/subnetworks", "compute.subnetworks.list", listSubnetworks),
@@ -99,7 +101,7 @@ func (p *Project) instanceMessage(vm Instance) *computepb.Instance {
 		Kind: proto.String("compute#instance"), Id: proto.Uint64(number(link)), Name: proto.String(vm.Name),
 		SelfLink: proto.String(link), Zone: proto.String(p.link("zones/" + vm.Zone)), Status: proto.String(vm.Status),
 		MachineType: proto.String(p.link("zones/" + vm.Zone + "/machineTypes/e2-small")),
-		Tags:        &computepb.Tags{Items: vm.Tags},
+		Tags:        &computepb.Tags{Items: vm.Tags}, Labels: vm.Labels,
 	}
 	for _, email := range vm.ServiceAccounts {
 		m.ServiceAccounts = append(m.ServiceAccounts, &computepb.ServiceAccount{

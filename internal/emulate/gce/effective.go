@@ -1,6 +1,7 @@
 package gce
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -158,6 +159,37 @@ func (e effective) displayName() *string {
 		return &e.policy.ShortName
 	}
 	return &e.policy.Name
+}
+
+// getPolicy answers with a network firewall policy of the project, global or of a region, and its association.
+func getPolicy(c *call) {
+	p, ok := c.project()
+	if !ok {
+		return
+	}
+	for _, pol := range p.NetworkPolicies {
+		if pol.Name != c.vars["policy"] || pol.Region != c.vars["region"] {
+			continue
+		}
+		link := p.link(where("", pol.Region) + "/firewallPolicies/" + pol.Name)
+		m := &computepb.FirewallPolicy{
+			Kind: proto.String("compute#firewallPolicy"), Id: proto.Uint64(number(link)), Name: proto.String(pol.Name),
+			SelfLink: proto.String(link), Rules: p.ruleMessages(pol), Fingerprint: proto.String("BPHf-8c4DWQ="),
+		}
+		if pol.Region != "" {
+			m.Region = proto.String(p.link("regions/" + pol.Region))
+		}
+		if pol.Network != "" {
+			a := &computepb.FirewallPolicyAssociation{
+				Name: proto.String(cmp.Or(pol.AssociationName, pol.Name)), AttachmentTarget: proto.String(linkPrefix + p.network(pol.Network)),
+				FirewallPolicyId: proto.String(strconv.FormatUint(number(link), 10)),
+			}
+			m.Associations = []*computepb.FirewallPolicyAssociation{a}
+		}
+		c.answer(m)
+		return
+	}
+	c.notFound("projects/" + p.ID + "/" + where("", c.vars["region"]) + "/firewallPolicies/" + c.vars["policy"])
 }
 
 func networkFirewalls(c *call) {

@@ -61,7 +61,7 @@ func everything() *World {
 	p := Project{
 		ID: "p", Parent: "folders/715517400100",
 		Networks:  []Network{{Name: "net", EnforcementOrder: "BEFORE_CLASSIC_FIREWALL"}, {Name: "other"}},
-		Firewalls: []Firewall{{Name: "a", Network: "net", Direction: "EGRESS", Priority: &yes, Denied: []Protocol{{IPProtocol: "all"}}, DestinationRanges: []string{"0.0.0.0/0"}}},
+		Firewalls: []Firewall{{Name: "a", Network: "net", Direction: "EGRESS", Priority: &yes, Denied: []Protocol{{IPProtocol: "all"}}, DestinationRanges: []string{"0.0.0.0/0"}}, {Name: "b", Network: "net", SourceTags: []string{"t"}, TargetTags: []string{"u"}, Allowed: []Protocol{{IPProtocol: "all"}}}},
 		SystemRegionalPolicies: []Policy{{Name: "sys", Region: "us-central1", Rules: []PolicyRule{{
 			Priority: 1, Action: "goto_next", Match: Match{SrcIPRanges: []string{"10.0.0.0/8"}, Layer4Configs: []Layer4{{IPProtocol: "all"}}},
 		}}}},
@@ -135,6 +135,8 @@ func requests() map[string]struct {
 		"network firewalls":  {"GET", p + "/global/networks/net/getEffectiveFirewalls", &computepb.NetworksGetEffectiveFirewallsResponse{}},
 		"region firewalls":   {"GET", p + "/regions/us-central1/firewallPolicies/getEffectiveFirewalls?network=projects/p/global/networks/net", &computepb.RegionNetworkFirewallPoliciesGetEffectiveFirewallsResponse{}},
 		"instance firewalls": {"GET", p + "/zones/us-central1-a/instances/vm-1/getEffectiveFirewalls?networkInterface=nic0", &computepb.InstancesGetEffectiveFirewallsResponse{}},
+		"global policy":      {"GET", p + "/global/firewallPolicies/np", &computepb.FirewallPolicy{}},
+		"regional policy":    {"GET", p + "/regions/us-central1/firewallPolicies/rp", &computepb.FirewallPolicy{}},
 		"forwarding":         {"GET", p + "/aggregated/forwardingRules", &computepb.ForwardingRuleAggregatedList{}},
 		"global forwarding":  {"GET", p + "/global/forwardingRules", &computepb.ForwardingRuleList{}},
 		"target instances":   {"GET", p + "/aggregated/targetInstances", &computepb.TargetInstanceAggregatedList{}},
