@@ -144,7 +144,9 @@ func (l *List) Find(r *Rule) int {
 // an old one takes its place; others follow the one before them; and where there is no such place they come before e.At, or
 // else denies first and all others last.
 func (l *List) With(e Edit) *List {
-	out := &List{Ref: l.Ref, Name: l.Name, Part: l.Part, Owner: l.Owner, Quota: l.Quota, Rules: slices.Clone(l.Rules)}
+	copied := *l
+	out := &copied
+	out.Rules = slices.Clone(l.Rules)
 	place := -1 // where the first old rule was
 	vacant := map[Ref]int{}
 	for i := range e.Old {
