@@ -132,7 +132,23 @@ type Rule struct {
 type List struct {
 	Ref   Ref    `json:"ref"`
 	Name  string `json:"name,omitempty"`
+	Part  Part   `json:"part,omitempty"` // empty among Snapshot.Lists
 	Rules []Rule `json:"rules,omitempty"`
+	Owner *Owner `json:"owner,omitempty"` // who changes the list, if not people
+	Quota *Quota `json:"quota,omitempty"` // nil where nothing is known of one
+}
+
+// Owner is a controller that makes a list what it is, and puts a change of it back.
+type Owner struct {
+	By      string `json:"by"`      // such as "the DigitalOcean Kubernetes cluster 8d91…"
+	Instead string `json:"instead"` // where to make the change, in one sentence
+}
+
+// Quota is how many rules a list may have.
+type Quota struct {
+	Used  int    `json:"used"`
+	Limit int    `json:"limit"`
+	Of    string `json:"of"` // what is counted, such as "rules, inbound and outbound together"
 }
 
 // Kind is what a Layer is, as far as reporting goes.
@@ -191,6 +207,8 @@ type Endpoint struct {
 	Public bool
 	Via    Ref // the balancer, accelerator or forwarding rule in front, if any
 	Hops   []Hop
+	// NoProbe says that the owner has tagged the resource, so that the probe leaves it alone.
+	NoProbe bool
 	// Assumes lists what was taken for granted because it could not be read, such as "vpc-block-public-access-off".
 	Assumes []string
 }

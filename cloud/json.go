@@ -70,6 +70,7 @@ type (
 		Via      Ref            `json:"via,omitzero"`
 		Hops     []jsonHop      `json:"hops"`
 		Assumes  []string       `json:"assumes,omitempty"`
+		NoProbe  bool           `json:"no_probe,omitempty"`
 	}
 	jsonHop struct {
 		Ref     Ref            `json:"ref"`
@@ -113,7 +114,7 @@ func (s *Snapshot) MarshalJSON() ([]byte, error) {
 	for _, e := range s.Endpoints {
 		je := jsonEndpoint{
 			Ref: e.Ref, Name: e.Name, Instance: e.Instance, Family: e.Family, Addr: e.Addr, Prefix: e.Prefix,
-			Host: e.Host, Public: e.Public, Via: e.Via, Assumes: e.Assumes,
+			Host: e.Host, Public: e.Public, Via: e.Via, Assumes: e.Assumes, NoProbe: e.NoProbe,
 		}
 		for _, h := range e.Hops {
 			jh := jsonHop{Ref: h.Ref, Name: h.Name, Forward: h.Forward, Source: h.Source}
@@ -167,7 +168,7 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		}
 		e := Endpoint{
 			Ref: je.Ref, Name: je.Name, Instance: je.Instance, Family: je.Family, Addr: je.Addr, Prefix: je.Prefix,
-			Host: je.Host, Public: je.Public, Via: je.Via, Assumes: je.Assumes,
+			Host: je.Host, Public: je.Public, Via: je.Via, Assumes: je.Assumes, NoProbe: je.NoProbe,
 		}
 		if len(je.Hops) == 0 {
 			return fmt.Errorf("endpoint %s: no hops", je.Ref)

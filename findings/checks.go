@@ -21,6 +21,8 @@ type Check struct {
 const (
 	OpenRuleLatent        = "CA101"
 	ReachableFromInternet = "CA102"
+	MemcachedAnswersTCP   = "CA103"
+	MemcachedAmplifier    = "CA104"
 	NoFirewall            = "CA105"
 	WideRange             = "CA106"
 	ProviderNetworkOnly   = "CA107"
@@ -39,7 +41,7 @@ const (
 	sourceCVE        = "https://nvd.nist.gov/vuln/detail/CVE-2018-1000115"
 )
 
-// Checks returns every check that Find raises, in the order of their ids.
+// Checks returns every check that Find and Raise raise, in the order of their ids.
 func Checks() []Check {
 	return []Check{
 		{
@@ -54,6 +56,20 @@ func Checks() []Check {
 			Short:  "A rule admits the internet to memcached's port of a public endpoint, and replies get back.",
 			Why:    whyOpen,
 			Fix:    "Take the port out of the rule or limit its sources to the networks of the clients, together with every other rule that admits the same packets. Bind memcached to a private address (-l) and switch its UDP listener off (-U 0).",
+			Source: sourceCloudflare, CWE: []int{284, 306, 406},
+		},
+		{
+			ID: MemcachedAnswersTCP, Name: "MemcachedAnswersTCP", Level: Error, Severity: "9.1", Precision: "very-high",
+			Short:  "A rule admits the internet to a public endpoint, and memcached answered there over TCP.",
+			Why:    "It was asked and it answered without authentication: whoever sends the same packets reads, overwrites and flushes what it caches.",
+			Fix:    "Close the port first: take it out of the rule or limit its sources. Then bind memcached to a private address (-l), and treat what was cached as read.",
+			Source: sourceCVE, CWE: []int{284, 306},
+		},
+		{
+			ID: MemcachedAmplifier, Name: "MemcachedAmplifier", Level: Error, Severity: "9.8", Precision: "very-high",
+			Short:  "A rule admits the internet to a public endpoint, and memcached answered there over UDP: it can be used in a reflection attack.",
+			Why:    "It was asked over UDP and it answered. A request with a forged source address makes it send its far larger answer to a victim; with a stored value of 1 MiB the factor is about 70,000. Factors of 10,000 to 51,000 were published in 2018 (US-CERT TA14-017A, Cloudflare); the probe measures one small answer and tries none of these.",
+			Fix:    "Close the port first: take it out of the rule or limit its sources. Then switch the UDP listener off (-p PORT -U 0); authentication and TLS do not cover it.",
 			Source: sourceCloudflare, CWE: []int{284, 306, 406},
 		},
 		{
@@ -114,6 +130,6 @@ func CheckOf(id string) (Check, bool) {
 // byEvidence holds the ids from the strongest evidence to the weakest: a rule is reported under the first that applies.
 func byEvidence() []string {
 	return []string{
-		ReachableFromInternet, NoFirewall, OneWay, WideRange, ProviderNetworkOnly, OpenRuleLatent, Undetermined, NarrowPublicRange,
+		MemcachedAmplifier, MemcachedAnswersTCP, ReachableFromInternet, NoFirewall, OneWay, WideRange, ProviderNetworkOnly, OpenRuleLatent, Undetermined, NarrowPublicRange,
 	}
 }

@@ -21,6 +21,7 @@ func Find(q cloud.Question, snapshots []*cloud.Snapshot) *Report {
 		target:   q.Target(),
 		open:     map[cloud.Ref]*offender{},
 		covered:  map[cloud.Ref]bool{},
+		walked:   map[*cloud.List]bool{},
 		report: &Report{
 			Complete: true, Ports: q.Ports,
 			Scopes: []Scope{}, Exposures: []Exposure{}, Findings: []Finding{},
@@ -46,7 +47,8 @@ type finder struct {
 	report   *Report
 	open     map[cloud.Ref]*offender
 	covered  map[cloud.Ref]bool // rules that have a public endpoint behind them
-	evidence []evidence         // for each exposure, before it is sorted
+	walked   map[*cloud.List]bool
+	evidence []evidence // for each exposure, before it is sorted
 }
 
 // offender is a rule, or an endpoint without one, that opens something.
@@ -76,22 +78,12 @@ func (f *finder) judge(s *cloud.Snapshot) {
 	}
 	open := map[*cloud.Endpoint]bool{}
 	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		if !e.Public {
-			continue
-		}
-		scope.Endpoints++
-		for _, h := range e.Hops {
-			for _, l := range h.Layers {
-				for _, list := range l.Lists {
-					for _, r := range list.Rules {
-						f.covered[r.Ref] = true
-					}
-				}
-			}
+		if s.Endpoints[i].Public {
+			scope.Endpoints++
 		}
 	}
 	for _, a := range f.question.Judge(s) {
+		f.cover(a.Endpoint)
 		if a.Exposure == cloud.Blocked {
 			continue
 		}
@@ -134,6 +126,27 @@ func (f *finder) judge(s *cloud.Snapshot) {
 	f.report.Scopes = append(f.report.Scopes, scope)
 }
 
+// cover notes that the rules on the way to e are not in front of nothing. An endpoint that no asked service leads to has no
+// answer, and covers none: behind a balancer that forwards other ports a rule is as latent as behind nothing.
+func (f *finder) cover(e *cloud.Endpoint) {
+	if !e.Public {
+		return
+	}
+	for _, h := range e.Hops {
+		for _, l := range h.Layers {
+			for _, list := range l.Lists {
+				if f.walked[list] {
+					continue
+				}
+				f.walked[list] = true
+				for _, r := range list.Rules {
+					f.covered[r.Ref] = true
+				}
+			}
+		}
+	}
+}
+
 // blame adds the evidence at position at to the offender that key names, which o describes.
 func (f *finder) blame(key cloud.Ref, o *offender, at int, sources *netipx.IPSet) {
 	was, ok := f.open[key]
@@ -142,7 +155,7 @@ func (f *finder) blame(key cloud.Ref, o *offender, at int, sources *netipx.IPSet
 		f.open[key] = o
 		return
 	}
-	if slices.Index(byEvidence(), o.check) < slices.Index(byEvidence(), was.check) {
+	if rank(o.check) < rank(was.check) {
 		was.check = o.check
 	}
 	was.evidence = append(was.evidence, at)
@@ -274,16 +287,7 @@ func (f *finder) finish() {
 		}
 		f.report.Findings = append(f.report.Findings, finding)
 	}
-	slices.SortFunc(f.report.Findings, func(a, b Finding) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(byEvidence(), a.RuleID), slices.Index(byEvidence(), b.RuleID)),
-			cmp.Compare(a.Subject.Provider, b.Subject.Provider),
-			cmp.Compare(a.Subject.Scope, b.Subject.Scope),
-			cmp.Compare(a.Subject.List, b.Subject.List),
-			cmp.Compare(a.Subject.Type, b.Subject.Type),
-			cmp.Compare(a.Subject.ID, b.Subject.ID),
-		)
-	})
+	slices.SortFunc(f.report.Findings, compareFindings)
 }
 
 // strength ranks the evidence for check: what raised it first, then the others, the strongest first.
@@ -312,7 +316,7 @@ func exposureOf(scope cloud.Scope, a cloud.Answer) Exposure {
 		Address:  e.Address(), Family: int(e.Family), Protocol: a.Service.Proto().String(),
 		Port: int(a.Service.Port()), FrontPort: int(a.Front.Port()), Via: e.Via.ID,
 		Verdict: a.Exposure, Coverage: a.Coverage, Share: a.Share,
-		AdmittedBy: []string{}, Assumes: append([]string{}, e.Assumes...), Stage: a.Stage, Hint: a.Hint,
+		AdmittedBy: []string{}, Assumes: append([]string{}, e.Assumes...), Stage: a.Stage, Hint: a.Hint, NoProbe: e.NoProbe,
 	}
 	for _, by := range a.AdmittedBy {
 		if !slices.Contains(x.AdmittedBy, by.Rule.Ref.ID) {

@@ -3,6 +3,7 @@
 package findings
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
@@ -91,9 +92,11 @@ type Exposure struct {
 	Share      float64        `json:"share"` // of the family's globally routable addresses, 0 to 1
 	AdmittedBy []string       `json:"admitted_by"`
 	Assumes    []string       `json:"assumes"`
-	Stage      string         `json:"stage,omitempty"` // what makes the verdict other than reachable
-	Reason     string         `json:"reason"`          // the verdict in one sentence
-	Hint       string         `json:"hint,omitempty"`  // for unknown: what to grant or to look at
+	Stage      string         `json:"stage,omitempty"`    // what makes the verdict other than reachable
+	Reason     string         `json:"reason"`             // the verdict in one sentence
+	Hint       string         `json:"hint,omitempty"`     // for unknown: what to grant or to look at
+	NoProbe    bool           `json:"no_probe,omitempty"` // the resource is tagged: the probe leaves it alone
+	Probe      ProbeAnswer    `json:"probe,omitempty"`    // what asking the address has shown; nil if it was not asked
 }
 
 // Resource is what an exposure exposes.
@@ -161,4 +164,19 @@ func (r *Report) Worst() Level {
 		}
 	}
 	return worst
+}
+
+// Miss adds something that was asked for and could not be had to a scope of r, once.
+func (r *Report) Miss(scope cloud.Scope, g cloud.Gap) {
+	r.Complete = false
+	for i := range r.Scopes {
+		s := &r.Scopes[i]
+		if s.Scope != scope {
+			continue
+		}
+		s.Complete = false
+		if !slices.Contains(s.Gaps, g) {
+			s.Gaps = append(s.Gaps, g)
+		}
+	}
 }

@@ -20,6 +20,8 @@ func TestChecks(t *testing.T) {
 	}{
 		{"CA101", "OpenRuleLatent", findings.Warning, "4.0"},
 		{"CA102", "ReachableFromInternet", findings.Error, "8.6"},
+		{"CA103", "MemcachedAnswersTCP", findings.Error, "9.1"},
+		{"CA104", "MemcachedAmplifier", findings.Error, "9.8"},
 		{"CA105", "NoFirewall", findings.Error, "8.6"},
 		{"CA106", "WideRange", findings.Warning, "5.3"},
 		{"CA107", "ProviderNetworkOnly", findings.Warning, "5.0"},

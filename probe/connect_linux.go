@@ -241,10 +241,11 @@ func (c *connector) close() {
 	_ = unix.Close(c.wake)
 }
 
-// pending returns the error of a connect.
+// pending returns the error of a connect. A reset is none: the other side had accepted, and what it said before is still to
+// be read.
 func pending(fd int) error {
 	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && errno != 0 {
+	if err == nil && errno != 0 && syscall.Errno(errno) != unix.ECONNRESET {
 		err = syscall.Errno(errno)
 	}
 	return os.NewSyscallError("connect", err)

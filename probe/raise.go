@@ -4,8 +4,8 @@ import "github.com/cloudaudit/cloudaudit/findings"
 
 // The checks that an answer is evidence for.
 const (
-	answersTCP = "CA103"
-	amplifier  = "CA104"
+	answersTCP = findings.MemcachedAnswersTCP
+	amplifier  = findings.MemcachedAmplifier
 )
 
 // Proves returns the id of the check that the answer is evidence for: CA103 if anyone can read and write over TCP, CA104 if

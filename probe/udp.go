@@ -178,11 +178,12 @@ func (u *udp) sendNOOP(a *udpAsk, s stage) {
 	if s == repeated {
 		wait = u.run.Timeout
 	}
-	u.send(a, s, a.q.Addr, stepNOOP, udpNOOP(a.id, uint32(a.cookie)), wait)
+	u.send(a, s, stepNOOP, udpNOOP(a.id, uint32(a.cookie)), wait)
 }
 
-// send takes one request from the budget and sends it; after wait the stage is over.
-func (u *udp) send(a *udpAsk, s stage, to netip.AddrPort, step string, b []byte, wait time.Duration) {
+// send takes one request from the budget and sends it to the address that was admitted, wherever replies come from: the
+// other side must not choose whom the probe sends to. After wait the stage is over.
+func (u *udp) send(a *udpAsk, s stage, step string, b []byte, wait time.Duration) {
 	a.stage = s
 	if !a.q.budget.datagram(len(b)) {
 		u.elapsed(a)
@@ -193,7 +194,7 @@ func (u *udp) send(a *udpAsk, s stage, to netip.AddrPort, step string, b []byte,
 		attempt = 2
 	}
 	e := Exchange{Step: step, Attempt: attempt, At: time.Now().UTC(), Sent: len(b), SentHex: hexOf(b)}
-	err := u.socket.send(b, to)
+	err := u.socket.send(b, a.q.Addr)
 	if err != nil {
 		e.Error, e.Sent, e.SentHex = plain(err), 0, ""
 	}
@@ -274,7 +275,7 @@ func (u *udp) elapsed(a *udpAsk) {
 	case rejected:
 		u.end(a, false)
 	case version:
-		u.send(a, reversion, a.from, stepVersion, udpVersion(a.id), u.run.Timeout)
+		u.send(a, reversion, stepVersion, udpVersion(a.id), u.run.Timeout)
 	case reversion:
 		a.q.answer.conclude(AuthRequired, SASL)
 		u.end(a, false)
@@ -442,7 +443,7 @@ func (u *udp) strong(a *udpAsk, from netip.AddrPort, b []byte, status uint16, no
 		u.beginMeasure(a, from)
 	case 0x20:
 		u.fresh(a, from, 1)
-		u.send(a, version, from, stepVersion, udpVersion(a.id), u.run.Timeout/2)
+		u.send(a, version, stepVersion, udpVersion(a.id), u.run.Timeout/2)
 	default:
 		a.q.answer.conclude(Compatible, Status)
 		u.end(a, false)
@@ -486,7 +487,7 @@ func (u *udp) beginMeasure(a *udpAsk, from netip.AddrPort) {
 	}
 	u.fresh(a, from, 2)
 	a.sequences = map[uint16][]byte{}
-	u.send(a, measuring, from, stepStats, udpStats(a.id), measureTime)
+	u.send(a, measuring, stepStats, udpStats(a.id), measureTime)
 }
 
 // measure counts a datagram of the reply to the measurement.

@@ -236,6 +236,42 @@ func TestHostileUDP(t *testing.T) {
 	}
 }
 
+// TestNobodyElseIsAsked answers the NOOP from the address of a third party: whoever holds a target must not choose to whom
+// the probe sends anything.
+func TestNobodyElseIsAsked(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		status byte
+		asked  int64 // datagrams to the target
+	}{
+		{"measurement", 0, 2},
+		{"version", 0x20, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			addr := fresh()
+			third := serveUDP(t, fresh(), func(*udpServer, []byte, netip.AddrPort, int) {})
+			s := serveUDP(t, addr, func(_ *udpServer, b []byte, from netip.AddrPort, _ int) {
+				if b[frameLen] == 0x80 {
+					third.send(from, noopReply(b, test.status))
+				}
+			})
+			o := options(soon)
+			o.Allow = []netip.Prefix{netip.PrefixFrom(addr.Addr(), 32)}
+			a := answerOf(t, ask(t, o, udpTo(addr)), addr, "udp")
+			if !a.Answered || a.RepliedFrom == "" {
+				t.Errorf("%+v", a)
+			}
+			if n := third.datagrams.Load(); n != 0 {
+				t.Errorf("the third party was sent %d datagrams", n)
+			}
+			if n := s.datagrams.Load(); n != test.asked {
+				t.Errorf("the target was sent %d datagrams, want %d", n, test.asked)
+			}
+		})
+	}
+}
+
 func ignored(n int) func(*testing.T, *Answer, *udpServer) {
 	return func(t *testing.T, a *Answer, _ *udpServer) {
 		if a.Ignored != n || a.SpoofSuspected != 0 {

@@ -29,6 +29,14 @@ type Provider interface {
 	Read(ctx context.Context, scope cloud.Scope) (*cloud.Snapshot, error)
 }
 
+// NoProbeTag is the tag that keeps the probe away from a resource: a tag key in AWS, a tag in DigitalOcean. NoProbeLabel is
+// its form in Google Cloud, whose labels hold lower case letters, digits, dashes and underscores only
+// (https://cloud.google.com/resource-manager/docs/labels-overview#requirements).
+const (
+	NoProbeTag   = "cloudaudit:no-probe"
+	NoProbeLabel = "cloudaudit-no-probe"
+)
+
 // ErrNotConfigured is wrapped by errors that say that a provider has no credentials, or was not told what to read: nothing
 // was asked of the cloud, and nothing will be until the user has done what the hint says.
 var ErrNotConfigured = errors.New("not configured")

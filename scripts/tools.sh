@@ -17,6 +17,7 @@ if ! python3 -c 'import moto.server, boto3' 2>/dev/null; then
   .tools/venv/bin/pip install --quiet --requirement scripts/requirements.txt
 fi
 
+need memcached memcached
 need npm 'nodejs npm'
 if [ ! -d node_modules ] || [ package.json -nt node_modules/.package-lock.json ]; then
   echo 'installing the npm packages of package.json into node_modules'

@@ -69,9 +69,38 @@ func Question() cloud.Question { return cloud.Question{Ports: []uint16{11211}} }
 // Report returns the report that the writers are tested on.
 func Report() *findings.Report {
 	r := findings.Find(Question(), Snapshots())
+	// Two of the open endpoints were asked, and one of the answers is as hostile as names are.
+	proofs := []*Answer{
+		{Verdict: "open", Detail: "noop", Version: Hostile()[0], Check: findings.MemcachedAmplifier},
+		{Verdict: "open", Detail: "ascii", Version: "1.6.18", Check: findings.MemcachedAnswersTCP},
+	}
+	asked := map[int]bool{}
+	for _, f := range r.Findings {
+		if len(proofs) == 0 || f.RuleID != findings.ReachableFromInternet || len(f.Exposures) != 1 || asked[f.Exposures[0]] {
+			continue
+		}
+		asked[f.Exposures[0]] = true
+		r.Exposures[f.Exposures[0]].Probe = proofs[0]
+		proofs = proofs[1:]
+	}
+	r.Raise()
 	r.Findings[0].Location = &findings.Location{File: "network.tf", Line: 12}
 	return r
 }
+
+// Answer is an answer of the probe.
+type Answer struct {
+	Verdict string `json:"verdict"`
+	Detail  string `json:"detail"`
+	Version string `json:"version"`
+	Check   string `json:"-"` // that it proves
+}
+
+// Sentence says what was seen, in the words of the one who was asked.
+func (a *Answer) Sentence() string { return "memcached " + a.Version + " answers" }
+
+// Proves returns the check.
+func (a *Answer) Proves() string { return a.Check }
 
 // scene makes the objects of one snapshot.
 type scene struct {

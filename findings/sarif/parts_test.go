@@ -230,3 +230,13 @@ func TestRules(t *testing.T) {
 		}
 	}
 }
+
+func TestPascal(t *testing.T) {
+	for name, want := range map[string]string{
+		"MemcachedAnswersTCP": "MemcachedAnswersTcp", "HostUDPEnabled": "HostUdpEnabled", "NoFirewall": "NoFirewall", "A": "A", "": "",
+	} {
+		if got := pascal(name); got != want {
+			t.Errorf("pascal(%q) is %q, want %q", name, got, want)
+		}
+	}
+}

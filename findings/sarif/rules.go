@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/cloudaudit/cloudaudit/findings"
 )
@@ -64,7 +65,7 @@ func (w *writer) rule(c findings.Check, provider string) reportingDescriptor {
 		})
 	}
 	return reportingDescriptor{
-		ID: c.ID, Name: c.Name,
+		ID: c.ID, Name: pascal(c.Name),
 		ShortDescription:     text{Text: bounded(c.Short, w.limits.description)},
 		FullDescription:      text{Text: bounded(c.Short+" "+c.Why, w.limits.description)},
 		MessageStrings:       &messageStrings{Default: text{Text: "'{0}' fails this check: " + lower(c.Short)}},
@@ -174,4 +175,18 @@ func notices() []reportingDescriptor {
 			"Code scanning leaves the alerts of a scope as they are if a file has no run for it.",
 			"Scan the scope again once it can be read, or into a file of its own."),
 	}
+}
+
+// pascal returns name with no more than two capitals in a row, as sarif-multitool's rule SARIF2012 wants Pascal case:
+// MemcachedAnswersTCP becomes MemcachedAnswersTcp.
+func pascal(name string) string {
+	from := []rune(name)
+	to := slices.Clone(from)
+	for i := 1; i < len(from); i++ {
+		word := i+1 < len(from) && unicode.IsLower(from[i+1]) // from[i] begins one
+		if unicode.IsUpper(from[i]) && unicode.IsUpper(from[i-1]) && !word {
+			to[i] = unicode.ToLower(from[i])
+		}
+	}
+	return string(to)
 }

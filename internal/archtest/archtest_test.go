@@ -5,26 +5,37 @@ package archtest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-const module = "github.com/cloudaudit/cloudaudit/"
+const (
+	module = "github.com/cloudaudit/cloudaudit/"
+	root   = "../.."
+)
 
 // allowed lists, for each package, the packages of this module that it may import; "…" stands for all of them.
 var allowed = map[string][]string{
 	"cmd/cloudaudit":         {"internal/cli"},
 	"traffic":                {},
 	"cloud":                  {"traffic"},
-	"providers":              {"cloud"},
+	"providers":              {"cloud", "traffic"},
 	"providers/aws":          {"providers", "cloud", "traffic"},
 	"providers/do":           {"providers", "cloud", "traffic"},
 	"providers/gcp":          {"providers", "cloud", "traffic"},
-	"providers/providertest": {"providers", "cloud", "internal/emulate"},
+	"providers/providertest": {"providers", "cloud", "traffic", "remedy", "internal/emulate"},
+	"remedy":                 {"providers", "cloud", "traffic"},
 	"findings":               {"cloud", "traffic"},
 	"findings/escape":        {},
 	"findings/outline":       {"findings", "cloud", "traffic"},
@@ -35,6 +46,8 @@ var allowed = map[string][]string{
 	"findings/html":          {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"findings/markdown":      {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"internal/archtest":      {},
+	"internal/journal":       {"cloud"},
+	"probe":                  {"findings", "findings/escape", "cloud", "traffic"},
 	"internal/cli":           {"…"},
 	"internal/emulate":       {},
 	"internal/emulate/do":    {"internal/emulate"},
@@ -50,24 +63,47 @@ var pure = []string{
 	"findings/text", "findings/html", "findings/markdown",
 }
 
-// impure are the imports that a pure package must not have.
+// impure are the imports from the standard library that a pure package must not have.
 var impure = []string{
-	"net", "net/http", "os", "os/exec", "syscall", "math/rand", "math/rand/v2", "crypto/rand",
-	"github.com/hashicorp/go-hclog", "github.com/aws/", "github.com/digitalocean/", "cloud.google.com/", "google.golang.org/",
+	"net", "net/http", "os", "os/exec", "os/signal", "syscall", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand",
 }
+
+// foreign are the modules that pure packages may use, by themselves or through each other: no SDK, no logger.
+var foreign = []string{"go4.org/netipx", "github.com/rivo/uniseg"}
+
+// clock are the names of package time that read the clock or wait for it.
+var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
 
 // meaningless are names that say nothing of what a package is for.
 var meaningless = []string{"util", "utils", "common", "helper", "helpers", "model", "models", "types", "core", "pkg", "misc", "base"}
 
 type listed struct {
-	ImportPath string
-	Imports    []string
+	ImportPath, Dir  string
+	Standard         bool
+	Imports, GoFiles []string
 }
 
-func list(t *testing.T) map[string]listed {
+// TestMain looks at every directory of the module. What go list reads for the tests, the cache of go test does not know
+// of: it would go on saying ok after an import has changed.
+func TestMain(m *testing.M) {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if name := d.Name(); d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// list returns what go list says with arguments, by import path without the module's own.
+func list(t *testing.T, arguments ...string) map[string]listed {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
-	cmd.Dir = "../.."
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Standard,Imports,GoFiles"}, arguments...)...)
+	cmd.Dir = root
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +128,7 @@ func list(t *testing.T) map[string]listed {
 }
 
 func TestImports(t *testing.T) {
-	packages := list(t)
+	packages := list(t, "./...")
 	for name, p := range packages {
 		may, known := allowed[name]
 		if !known {
@@ -117,14 +153,75 @@ func TestImports(t *testing.T) {
 }
 
 func TestPurity(t *testing.T) {
-	packages := list(t)
+	arguments := []string{"-deps"}
 	for _, name := range pure {
-		for _, i := range packages[name].Imports {
-			for _, bad := range impure {
-				if i == bad || strings.HasSuffix(bad, "/") && strings.HasPrefix(i, bad) {
-					t.Errorf("package %s is pure, and imports %s", name, i)
-				}
+		arguments = append(arguments, "./"+name)
+	}
+	packages := list(t, arguments...)
+	for name, p := range packages {
+		inside := strings.HasPrefix(p.ImportPath, module)
+		if inside && !slices.Contains(pure, name) {
+			t.Errorf("a pure package depends on %s, which is not", name)
+		}
+		if !inside && !p.Standard && !slices.Contains(foreign, name) {
+			t.Errorf("a pure package depends on %s", name)
+		}
+	}
+	for _, name := range pure {
+		p := packages[name]
+		if len(p.GoFiles) == 0 {
+			t.Errorf("package %s has no files", name)
+		}
+		for _, i := range p.Imports {
+			if slices.Contains(impure, i) {
+				t.Errorf("package %s is pure, and imports %s", name, i)
 			}
 		}
+		for _, file := range p.GoFiles {
+			for _, use := range clockUses(t, filepath.Join(p.Dir, file)) {
+				t.Errorf("package %s is pure, and reads the clock: %s", name, use)
+			}
+		}
+	}
+}
+
+// clockUses returns where the file at path reads the clock.
+func clockUses(t *testing.T, path string) []string {
+	t.Helper()
+	files := token.NewFileSet()
+	f, err := parser.ParseFile(files, path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	timeIs := ""
+	for _, i := range f.Imports {
+		if i.Path.Value == `"time"` {
+			timeIs = "time"
+			if i.Name != nil {
+				timeIs = i.Name.Name
+			}
+		}
+	}
+	var uses []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && timeIs != "" && slices.Contains(clock, s.Sel.Name) {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == timeIs {
+				uses = append(uses, files.Position(s.Pos()).String())
+			}
+		}
+		return true
+	})
+	return uses
+}
+
+// TestClockUses makes sure that TestPurity would see a clock.
+func TestClockUses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.go")
+	source := "package a\n\nimport clock \"time\"\n\nvar now, zero, later = clock.Now, clock.Time{}, clock.Time.After\n"
+	if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if uses := clockUses(t, path); len(uses) != 1 || uses[0] != path+":5:24" {
+		t.Errorf("the clock is read at %v, want line 5 once", uses)
 	}
 }

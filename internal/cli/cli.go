@@ -30,6 +30,7 @@ const (
 type System struct {
 	Args    []string
 	Getenv  func(string) string
+	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string // of the release, or empty
@@ -114,7 +115,7 @@ func newRoot(sys System) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &providers.Hint{Err: err, Next: "see `" + cmd.CommandPath() + " --help`"}
 	})
-	root.AddCommand(newScan(sys), newExplain(sys), newSnapshot(sys), newDemo(sys), newProviders(sys), newVersion(sys))
+	root.AddCommand(newScan(sys), newExplain(sys), newSnapshot(sys), newDemo(sys), newProbe(sys), newProviders(sys), newVersion(sys))
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd, sys.Getenv) }
 	return root
 }

@@ -69,7 +69,12 @@ func explain(ctx context.Context, sys System, name string, in *sourceFlags, ask 
 	if err != nil {
 		return err
 	}
-	snapshots, err := gather(ctx, sys, in, question.Ports, m, log, sources)
+	if sources == nil {
+		if sources, err = sourcesOf(sys, in, question.Ports, m, log); err != nil {
+			return err
+		}
+	}
+	snapshots, err := gather(ctx, sys, in, m, log, sources)
 	if err != nil {
 		return err
 	}

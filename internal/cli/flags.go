@@ -55,19 +55,19 @@ type sourceFlags struct {
 	timeout         time.Duration
 }
 
-func (s *sourceFlags) register(f *pflag.FlagSet, offline bool) {
-	f.StringSliceVar(&s.providers, "provider", nil, "clouds to read: `aws,do,gcp` (default: every one with credentials)")
-	f.StringSliceVar(&s.regions, "region", nil, "AWS `region`, repeatable (default: all that are enabled)")
-	f.StringVar(&s.profile, "profile", "", "AWS `profile` of the shared configuration")
-	f.BoolVar(&s.organization, "organization", false, "read every active account of the AWS organisation, through --role")
-	f.StringVar(&s.role, "role", "", "`name` of the role to assume in each account of the AWS organisation")
-	f.StringSliceVar(&s.projects, "project", nil, "Google Cloud `project`, repeatable (default: that of the environment)")
-	f.StringSliceVar(&s.folders, "folder", nil, "every active project below the Google Cloud folder with this `number`, repeatable")
-	f.StringSliceVar(&s.organizationIDs, "organization-id", nil, "every active project of the Google Cloud organisation with this `number`, repeatable")
-	f.IntVar(&s.concurrency, "concurrency", 16, "scopes that are read at the same time")
-	f.DurationVar(&s.timeout, "timeout", 0, "stop reading after this `duration`, such as 10m, and report what was read (default: none)")
+func (in *sourceFlags) register(f *pflag.FlagSet, offline bool) {
+	f.StringSliceVar(&in.providers, "provider", nil, "clouds to read: `aws,do,gcp` (default: every one with credentials)")
+	f.StringSliceVar(&in.regions, "region", nil, "AWS `region`, repeatable (default: all that are enabled)")
+	f.StringVar(&in.profile, "profile", "", "AWS `profile` of the shared configuration")
+	f.BoolVar(&in.organization, "organization", false, "read every active account of the AWS organisation, through --role")
+	f.StringVar(&in.role, "role", "", "`name` of the role to assume in each account of the AWS organisation")
+	f.StringSliceVar(&in.projects, "project", nil, "Google Cloud `project`, repeatable (default: that of the environment)")
+	f.StringSliceVar(&in.folders, "folder", nil, "every active project below the Google Cloud folder with this `number`, repeatable")
+	f.StringSliceVar(&in.organizationIDs, "organization-id", nil, "every active project of the Google Cloud organisation with this `number`, repeatable")
+	f.IntVar(&in.concurrency, "concurrency", 16, "scopes that are read at the same time")
+	f.DurationVar(&in.timeout, "timeout", 0, "stop reading after this `duration`, such as 10m, and report what was read (default: none)")
 	if offline {
-		f.StringArrayVar(&s.snapshots, "snapshot", nil, "judge this `file`, written by `cloudaudit snapshot`, instead of reading any cloud; repeatable")
+		f.StringArrayVar(&in.snapshots, "snapshot", nil, "judge this `file`, written by `cloudaudit snapshot`, instead of reading any cloud; repeatable")
 	}
 }
 

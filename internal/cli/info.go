@@ -33,7 +33,7 @@ func registry() []known {
 			reads: "Network interfaces with every address, security groups, network ACLs, route tables, gateways, block public access, " +
 				"prefix lists, load balancers, accelerators and Lightsail, in every enabled region.",
 			credentials: "The SDK's own chain: environment, shared configuration (--profile), IAM Identity Center, roles.",
-			permissions: aws.Permissions(), grant: "deploy/iam/aws-read-policy.json is a policy with exactly these.",
+			permissions: aws.Permissions(), grant: "deploy/iam/aws-read-policy.json is a policy with exactly these; --organization needs deploy/iam/aws-organization-policy.json too.",
 		},
 		{
 			name: "do", title: "DigitalOcean",

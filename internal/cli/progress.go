@@ -86,6 +86,20 @@ func (p *progress) describe() {
 	p.bar.Describe(escape.Terminal(text))
 }
 
+// count returns a function that shows how much of something else is done.
+func (p *progress) count(what string) func(done, total int) {
+	if p.bar == nil {
+		return nil
+	}
+	return func(done, total int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.bar.Describe(what)
+		p.bar.ChangeMax(max(1, total))
+		_ = p.bar.Set(done) // an error only says that the terminal is gone
+	}
+}
+
 // end takes the progress off the terminal.
 func (p *progress) end() {
 	p.mu.Lock()

@@ -127,16 +127,19 @@ func readFiles(paths []string) ([]*cloud.Snapshot, error) {
 	return out, nil
 }
 
-// gather reads what the flags ask for: files, or clouds. Ports are what will be asked about; nil means any.
-func gather(ctx context.Context, sys System, in *sourceFlags, ports []uint16, m *manners, log hclog.Logger, sources []source) ([]*cloud.Snapshot, error) {
+// sourcesOf returns what the flags ask to read, and no sources if that is files. Ports are what will be asked about; nil
+// means any.
+func sourcesOf(sys System, in *sourceFlags, ports []uint16, m *manners, log hclog.Logger) ([]source, error) {
+	if len(in.snapshots) > 0 {
+		return nil, nil
+	}
+	return choose(in, ports, sys, m, log)
+}
+
+// gather reads the files that the flags name, or else the sources.
+func gather(ctx context.Context, sys System, in *sourceFlags, m *manners, log hclog.Logger, sources []source) ([]*cloud.Snapshot, error) {
 	if len(in.snapshots) > 0 {
 		return readFiles(in.snapshots)
-	}
-	if sources == nil {
-		var err error
-		if sources, err = choose(in, ports, sys, m, log); err != nil {
-			return nil, err
-		}
 	}
 	if in.timeout > 0 {
 		var cancel context.CancelFunc

@@ -2,13 +2,16 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/providers"
 )
 
 // scanFlags are all flags of scan.
@@ -17,6 +20,8 @@ type scanFlags struct {
 	ask questionFlags
 	out outputFlags
 	manners
+	probe bool
+	how   probeFlags
 }
 
 func newScan(sys System) *cobra.Command {
@@ -43,8 +48,14 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
 	flags.in.register(cmd.Flags(), true)
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
+	flags.registerProbe(cmd.Flags())
 	flags.manners.register(cmd.Flags())
 	return cmd
+}
+
+func (f *scanFlags) registerProbe(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.probe, "probe", false, "ask what is open whether memcached answers, with a few small packets that read no key")
+	f.how.register(flags)
 }
 
 // scan reads, judges and reports. Sources are chosen by the flags unless they are given.
@@ -70,12 +81,33 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 		return err
 	}
 
+	options, err := flags.how.options()
+	if err != nil {
+		return err
+	}
+	if flags.probe && len(flags.in.snapshots) > 0 {
+		return &providers.Hint{
+			Err:  errors.New("--probe asks addresses that were read just now, and not those of a --snapshot, which may be somebody else's by now"),
+			Next: "ask addresses that you vouch for with `cloudaudit probe`",
+		}
+	}
+	if sources == nil {
+		if sources, err = sourcesOf(sys, &flags.in, question.Ports, &flags.manners, log); err != nil {
+			return err
+		}
+	}
+
 	run := newRun(sys)
-	snapshots, err := gather(ctx, sys, &flags.in, question.Ports, &flags.manners, log, sources)
+	snapshots, err := gather(ctx, sys, &flags.in, &flags.manners, log, sources)
 	if err != nil {
 		return err
 	}
 	report := findings.Find(question, snapshots)
+	if flags.probe {
+		if err := ask(ctx, sys, &flags.manners, report, options, sources); err != nil {
+			return err
+		}
+	}
 	report.Run = run
 	report.Run.Exit = status(ctx, report, gate, flags.out.allowPartial)
 	if !report.Run.Started.IsZero() {
@@ -123,7 +155,11 @@ Exit status: 0 if everything could be read, 2 usage or configuration, 3 if somet
 			if err != nil {
 				return err
 			}
-			snapshots, err := gather(cmd.Context(), sys, &in, nil, &m, log, nil)
+			sources, err := sourcesOf(sys, &in, nil, &m, log)
+			if err != nil {
+				return err
+			}
+			snapshots, err := gather(cmd.Context(), sys, &in, &m, log, sources)
 			if err != nil {
 				return err
 			}

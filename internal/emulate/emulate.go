@@ -30,6 +30,7 @@ type Fault struct {
 	Throttle int  // throttle the first so many requests, then answer
 	Garbage  bool // answer status 500 with an HTML page, as a broken proxy in between does
 	Hang     bool // answer nothing until the client gives up
+	Lose     bool // carry the request out and lose the answer: status 500, as from a proxy that gave up waiting
 }
 
 // Faults is a Cloud's front: it counts every request by operation and applies a Fault to those that match. It is safe
@@ -80,7 +81,10 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.cloud.Throttle(w, r)
 	case fault.Refuse:
 		f.cloud.Refuse(w, r)
-	case fault.Garbage:
+	case fault.Garbage, fault.Lose:
+		if fault.Lose {
+			f.cloud.ServeHTTP(&nowhere{header: http.Header{}}, r)
+		}
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = w.Write([]byte("<html><head><title>500</title></head><body><h1>Internal Server Error</h1></body></html>\n"))
@@ -90,3 +94,10 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.cloud.ServeHTTP(w, r)
 	}
 }
+
+// nowhere takes an answer that nobody gets.
+type nowhere struct{ header http.Header }
+
+func (n *nowhere) Header() http.Header         { return n.header }
+func (n *nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (n *nowhere) WriteHeader(int)             {}

@@ -226,6 +226,7 @@ func (b *builder) endpoint(n *iface, f traffic.Family) cloud.Endpoint {
 	return cloud.Endpoint{
 		Ref:  b.r.scope.Ref("network-interface", n.id),
 		Name: cmp.Or(n.name, b.r.instances[n.instance], n.description), Instance: n.instance, Family: f,
+		NoProbe: n.noProbe || b.r.noProbe[n.instance],
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/cloudaudit/cloudaudit/providers"
 )
 
 // Page sizes: the largest that each operation takes, but for groups and rules, whose pages are large already.
@@ -27,7 +29,7 @@ type iface struct {
 	description, kind, requester string
 	instance                     string
 	device                       int32
-	denyIgw                      bool
+	denyIgw, noProbe             bool
 	groups                       []string
 	addresses                    []address
 	v6                           []netip.Addr
@@ -72,7 +74,7 @@ func interfaceOf(n *types.NetworkInterface) iface {
 	out := iface{
 		id: aws.ToString(n.NetworkInterfaceId), name: nameIn(n.TagSet), vpc: aws.ToString(n.VpcId), subnet: aws.ToString(n.SubnetId),
 		owner: aws.ToString(n.OwnerId), description: aws.ToString(n.Description), kind: string(n.InterfaceType),
-		requester: aws.ToString(n.RequesterId), denyIgw: aws.ToBool(n.DenyAllIgwTraffic),
+		requester: aws.ToString(n.RequesterId), noProbe: tagged(n.TagSet), denyIgw: aws.ToBool(n.DenyAllIgwTraffic),
 	}
 	if a := n.Attachment; a != nil {
 		out.instance, out.device = aws.ToString(a.InstanceId), aws.ToInt32(a.DeviceIndex)
@@ -130,6 +132,11 @@ func nameIn(tags []types.Tag) string {
 		}
 	}
 	return ""
+}
+
+// tagged says whether the owner wants no probe.
+func tagged(tags []types.Tag) bool {
+	return slices.ContainsFunc(tags, func(t types.Tag) bool { return aws.ToString(t.Key) == providers.NoProbeTag })
 }
 
 // addr returns the address that s holds, or the zero Addr.
@@ -192,12 +199,12 @@ func (r *region) readGateways(ctx context.Context) {
 	})
 }
 
-// readInstanceNames asks for the names of the instances behind interfaces that an asked-for group opens.
+// readInstanceNames asks for the names and tags of the instances behind interfaces that an asked-for group opens.
 func (r *region) readInstanceNames(ctx context.Context) {
 	wanted := map[string]bool{}
 	for i := range r.interfaces {
 		n := &r.interfaces[i]
-		if n.instance == "" || n.name != "" {
+		if n.instance == "" {
 			continue
 		}
 		for _, g := range n.groups {
@@ -218,6 +225,9 @@ func (r *region) readInstanceNames(ctx context.Context) {
 			for _, reservation := range out.Reservations {
 				for _, i := range reservation.Instances {
 					r.instances[aws.ToString(i.InstanceId)] = nameIn(i.Tags)
+					if tagged(i.Tags) {
+						r.noProbe[aws.ToString(i.InstanceId)] = true
+					}
 				}
 			}
 		})

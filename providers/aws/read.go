@@ -102,6 +102,7 @@ type region struct {
 	lightsail  []lightsailInstance
 	front      []acceleratorPath
 	instances  map[string]string // names of instances by id
+	noProbe    map[string]bool   // instances that the probe is to leave alone
 
 	byGroup map[string]*netipx.IPSet // private addresses of a group's members; nil until first asked for
 }
@@ -113,7 +114,7 @@ func newRegion(p *Provider, a *account, scope cloud.Scope, partition string) *re
 		scope: scope, partition: partition, account: a, config: c, ec2: ec2.NewFromConfig(c), ports: p.config.Ports,
 		gaps: map[string]cloud.Gap{}, unread: map[string]bool{}, calls: map[string]int{},
 		groups: map[string]*group{}, subnets: map[string]subnet{}, acls: map[string]networkACL{}, gateways: map[string]string{},
-		lists: map[string]prefixList{}, targets: map[string]*targetGroup{}, instances: map[string]string{},
+		lists: map[string]prefixList{}, targets: map[string]*targetGroup{}, instances: map[string]string{}, noProbe: map[string]bool{},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/digitalocean/godo"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/providers"
 	"github.com/cloudaudit/cloudaudit/traffic"
 )
 
@@ -162,14 +163,10 @@ func (b *builder) droplet(d *droplet, unreadable string) cloud.Hop {
 	var layer cloud.Layer
 	layer.Name, layer.Kind = stageFirewall, cloud.Firewall
 	for _, i := range attached {
-		if l := b.lists[i].deny; l != nil {
-			layer.Lists = append(layer.Lists, l)
-		}
+		layer.Lists = append(layer.Lists, b.lists[i].deny)
 	}
 	for _, i := range attached {
-		if l := b.lists[i].allow; l != nil {
-			layer.Lists = append(layer.Lists, l)
-		}
+		layer.Lists = append(layer.Lists, b.lists[i].allow)
 	}
 	doubt := unreadable
 	switch {
@@ -263,7 +260,7 @@ func (b *builder) direct(d *droplet, hop cloud.Hop) []cloud.Endpoint {
 }
 
 func (b *builder) endpoint(d *droplet) cloud.Endpoint {
-	return cloud.Endpoint{Ref: b.scope.Ref("droplet", strconv.Itoa(d.id)), Name: d.name}
+	return cloud.Endpoint{Ref: b.scope.Ref("droplet", strconv.Itoa(d.id)), Name: d.name, NoProbe: slices.Contains(d.tags, providers.NoProbeTag)}
 }
 
 func (d *droplet) label() string { return cmp.Or(d.name, strconv.Itoa(d.id)) }

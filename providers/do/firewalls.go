@@ -85,10 +85,10 @@ type translation struct {
 	standIns map[string]standIn
 }
 
-// lists are one firewall as layers need it: deny rules of all firewalls come before allow rules of any.
+// lists are one firewall as layers need it: deny rules of all firewalls come before allow rules of any. Both parts are
+// there even without rules, for a fix may add some.
 type lists struct {
-	whole       *cloud.List
-	deny, allow *cloud.List // nil where there are none; the same value as whole where the other is nil
+	whole, deny, allow *cloud.List
 }
 
 // firewall translates f.
@@ -108,15 +108,33 @@ func (t *translation) firewall(f *firewall) lists {
 			allows = append(allows, r)
 		}
 	}
-	switch {
-	case len(denies) == 0:
-		l := list(allows)
-		return lists{whole: l, allow: l}
-	case len(allows) == 0:
-		l := list(denies)
-		return lists{whole: l, deny: l}
+	whole := list(slices.Concat(denies, allows))
+	whole.Quota = &cloud.Quota{Used: len(f.InboundRules) + len(f.OutboundRules), Limit: maxRules, Of: "rules, inbound and outbound together"}
+	whole.Owner = owner(f)
+	deny, allow := list(denies), list(allows)
+	deny.Part, allow.Part = cloud.Denies, cloud.Allows
+	return lists{whole: whole, deny: deny, allow: allow}
+}
+
+// owner returns the Kubernetes cluster that made f, or nil: its firewalls are called k8s-<cluster>-worker and stand in front
+// of the tag k8s:<cluster> (https://docs.digitalocean.com/products/kubernetes/details/managed/).
+func owner(f *firewall) *cloud.Owner {
+	cluster := ""
+	for _, tag := range f.Tags {
+		if id, ok := strings.CutPrefix(tag, "k8s:"); ok {
+			cluster = id
+		}
 	}
-	return lists{whole: list(slices.Concat(denies, allows)), deny: list(denies), allow: list(allows)}
+	if id, ok := strings.CutPrefix(f.Name, "k8s-"); ok && cluster == "" {
+		cluster = strings.TrimSuffix(strings.TrimSuffix(id, "-worker"), "-public-access")
+	}
+	if cluster == "" {
+		return nil
+	}
+	return &cloud.Owner{
+		By:      "the DigitalOcean Kubernetes cluster " + cluster,
+		Instead: "make the Service of type ClusterIP or give it loadBalancerSourceRanges, and let no NodePort lead to memcached",
+	}
 }
 
 // rule translates the nth inbound rule of a firewall. What of it is not understood is left in doubt.

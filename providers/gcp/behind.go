@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -181,9 +182,12 @@ func (b *behind) service(ctx context.Context, f *front, link string) {
 		f.lose(all.hint, link)
 		return
 	}
-	if s.policy != "" {
-		f.securityPolicy = s.policy
-	}
+	first := len(f.behind)
+	defer func() {
+		for i := first; i < len(f.behind); i++ {
+			f.behind[i].securityPolicy = s.policy
+		}
+	}()
 	if f.proxy && f.region != "" {
 		b.fromSubnet(ctx, f)
 	}
@@ -333,7 +337,7 @@ func (b *behind) backendServices(ctx context.Context, project string) listed[map
 			return it.Next, func() any { return it.Response }, nil
 		}, func(p compute.BackendServicesScopedListPair) (string, *computepb.Warning) {
 			for _, m := range p.Value.GetBackendServices() {
-				s := backendService{network: m.GetNetwork(), policy: m.GetSecurityPolicy(), portName: m.GetPortName()}
+				s := backendService{network: m.GetNetwork(), policy: cmp.Or(m.GetSecurityPolicy(), m.GetEdgeSecurityPolicy()), portName: m.GetPortName()}
 				for _, g := range m.GetBackends() {
 					s.groups = append(s.groups, path(g.GetGroup()))
 				}

@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"cmp"
 	"net/netip"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
@@ -61,7 +62,7 @@ func (r *reader) endpoint(key nicKey, addr netip.Addr) cloud.Endpoint {
 	vm := key.vm
 	e := cloud.Endpoint{
 		Ref:  r.scope.Ref("network-interface", vm.zone+"/"+vm.name+"/"+vm.nics[key.nic].name),
-		Name: vm.name, Instance: vm.name, Addr: addr, Family: traffic.V4,
+		Name: vm.name, Instance: vm.name, Addr: addr, Family: traffic.V4, NoProbe: vm.noProbe,
 	}
 	if addr.IsValid() {
 		e.Family = traffic.FamilyOf(addr)
@@ -112,8 +113,10 @@ func (r *reader) frontEndpoints(f *front) {
 	for i := 0; i < len(f.behind); {
 		b := f.behind[i]
 		var ports []uint16
+		policy := f.securityPolicy
 		for ; i < len(f.behind) && f.behind[i].key() == b.key(); i++ {
 			ports = append(ports, f.behind[i].port)
+			policy = cmp.Or(policy, f.behind[i].securityPolicy)
 		}
 		if b.vm == nil {
 			r.found = append(r.found, r.lost(f, via, b.lost, "instance "+baseName(b.lost)+" could not be read",
@@ -126,7 +129,7 @@ func (r *reader) frontEndpoints(f *front) {
 		key := nicKey{b.vm, b.nic}
 		e := r.endpoint(key, f.addr)
 		e.Public, e.Via = true, via
-		in := cloud.Hop{Ref: via, Name: "forwarding rule " + f.name, Layers: f.layers(r, via)}
+		in := cloud.Hop{Ref: via, Name: "forwarding rule " + f.name, Layers: f.layers(r, via, policy)}
 		s := subject{destinations: []netip.Addr{f.addr, b.vm.nics[b.nic].internal}, carries: &carries}
 		if f.proxy {
 			in.Forward, in.Source = f.forward(ports), f.from
@@ -154,16 +157,16 @@ func (r *reader) lost(f *front, via cloud.Ref, instance, text, hint string) clou
 	if instance != "" {
 		e.Ref, e.Name, e.Instance = r.scope.Ref("instance", instance), baseName(instance), baseName(instance)
 	}
-	layers := append(f.layers(r, via), cloud.Layer{Name: undecided, Kind: cloud.Filter, Lists: []*cloud.List{r.doubt(undecided, text, hint)}})
+	layers := append(f.layers(r, via, f.securityPolicy), cloud.Layer{Name: undecided, Kind: cloud.Filter, Lists: []*cloud.List{r.doubt(undecided, text, hint)}})
 	e.Hops = []cloud.Hop{{Ref: via, Name: "forwarding rule " + f.name, Layers: layers}}
 	return e
 }
 
 // layers returns what a packet meets at a forwarding rule: an edge policy, and what the rule carries at all.
-func (f *front) layers(r *reader, via cloud.Ref) []cloud.Layer {
+func (f *front) layers(r *reader, via cloud.Ref, policy string) []cloud.Layer {
 	var out []cloud.Layer
-	if f.securityPolicy != "" {
-		out = append(out, r.cloudArmor(f.securityPolicy))
+	if policy != "" {
+		out = append(out, r.cloudArmor(policy))
 	}
 	carried := f.carries()
 	rule := cloud.Rule{Ref: via, Name: f.name, Implied: true, Text: "what the forwarding rule carries"}

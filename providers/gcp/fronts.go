@@ -40,6 +40,8 @@ type backend struct {
 	nic  int
 	port uint16 // that a proxy connects to
 	addr netip.Addr
+	// securityPolicy is the Cloud Armor policy of the backend service that it is in.
+	securityPolicy string
 	// lost names an instance that is not among those that were read.
 	lost string
 }
@@ -143,7 +145,7 @@ func (r *reader) readBehind(ctx context.Context) {
 		g.Go(func() error {
 			b.resolve(ctx, f)
 			slices.SortFunc(f.behind, func(a, b backend) int {
-				return cmp.Or(cmp.Compare(a.key(), b.key()), cmp.Compare(a.port, b.port))
+				return cmp.Or(cmp.Compare(a.key(), b.key()), cmp.Compare(a.port, b.port), cmp.Compare(a.securityPolicy, b.securityPolicy))
 			})
 			f.behind = slices.CompactFunc(f.behind, func(a, b backend) bool { return a == b })
 			return nil

@@ -8,6 +8,8 @@ import (
 	"cloud.google.com/go/compute/apiv1/computepb"
 	"github.com/googleapis/gax-go/v2/callctx"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cloudaudit/cloudaudit/providers"
 )
 
 // instance is what is kept of a virtual machine: Google's own message is some 8 kB.
@@ -15,6 +17,7 @@ type instance struct {
 	path, zone, region, name, status string
 	tags, accounts                   []string
 	nics                             []nic
+	noProbe                          bool
 }
 
 // nic is a network interface of an instance.
@@ -43,7 +46,7 @@ func (vm *instance) stopped() bool {
 // (https://cloud.google.com/compute/docs/api/how-tos/performance#partial-response). Interfaces come whole, so that no
 // kind of address is missed.
 const instanceMask = "nextPageToken,unreachables,warning,items/*/warning," +
-	"items/*/instances(name,selfLink,zone,status,tags/items,serviceAccounts/email,networkInterfaces)"
+	"items/*/instances(name,selfLink,zone,status,tags/items,labels,serviceAccounts/email,networkInterfaces)"
 
 // instancesOf lists the instances of a project. The field mask saves most of the work; where it is refused, or where what
 // comes back with it cannot be whole, the list is asked for again without.
@@ -96,6 +99,7 @@ func (r *reader) instance(m *computepb.Instance) *instance {
 	vm := &instance{
 		path: path(m.GetSelfLink()), zone: r.share(baseName(m.GetZone())), name: m.GetName(), status: r.share(m.GetStatus()),
 	}
+	_, vm.noProbe = m.GetLabels()[providers.NoProbeLabel]
 	vm.region = r.share(regionOf(vm.zone))
 	for _, t := range m.GetTags().GetItems() {
 		vm.tags = append(vm.tags, r.share(t))

@@ -139,7 +139,7 @@ func (r *reader) firewall(key nicKey, s subject) cloud.Layer {
 	return cloud.Layer{Name: "implied_deny", Kind: cloud.Firewall, Lists: r.filters(r.viewOf(key), &s)}
 }
 
-// once per name: lists that a reading needs at most once.
+// memo holds what a reading asks for at most once for each key.
 type memo[K comparable, V any] struct {
 	mu   sync.Mutex
 	done map[K]func() V

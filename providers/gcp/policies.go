@@ -75,7 +75,10 @@ func policyRule(ctx context.Context, scope cloud.Scope, policy string, m *comput
 	if ignored {
 		return rule{}, false // every target tag is gone
 	}
-	if _, gone := inEffect(match.GetSrcSecureTags()); gone && len(match.GetSrcIpRanges()) == 0 {
+	_, gone := inEffect(match.GetSrcSecureTags())
+	gone = gone && len(match.GetSrcIpRanges()) == 0
+	others := len(match.GetSrcAddressGroups()) + len(match.GetSrcRegionCodes()) + len(match.GetSrcFqdns()) + len(match.GetSrcThreatIntelligences())
+	if gone && others == 0 {
 		return rule{}, false // likewise every source tag
 	}
 
@@ -83,7 +86,8 @@ func policyRule(ctx context.Context, scope cloud.Scope, policy string, m *comput
 	r := rule{Rule: cloud.Rule{Ref: scope.Ref("firewall-policy-rule", id), Name: m.GetRuleName(), Native: native(m)}}
 	r.targets = targets{
 		accounts: m.GetTargetServiceAccounts(), secure: tags,
-		doubt: m.GetTargetType() != "" && m.GetTargetType() != "INSTANCES",
+		// That the rule is ignored is documented for ranges beside such tags, and not for sources of another kind.
+		doubt: gone || m.GetTargetType() != "" && m.GetTargetType() != "INSTANCES",
 	}
 	for _, n := range m.GetTargetResources() {
 		r.targets.networks = append(r.targets.networks, path(n))

@@ -19,12 +19,21 @@ import (
 
 // reader reads one project.
 //
-// On a healthy cloud it asks for the instances, the networks and the forwarding rules of the project (a page holds 500 of
-// them), once for each network and region in use for the effective firewall, and once for the VPC rules if a network is not
-// in use at all; for a network of another project once for that network; for the routes of every project whose network has
-// an interface with an external address; for what is behind its external forwarding rules, each kind of resource that one
-// leads to once, and each group of instances or endpoints once; for each address group that a rule names once; and, where a
-// rule is for secure tags, once for each interface that packets from the internet may get to.
+// On a healthy cloud it sends these requests, each once for each page of 500:
+//
+//   - always: the instances, the networks and the forwarding rules of the project. A project without instances is asked for
+//     them a second time without the field mask, for an empty answer is not believed with one.
+//   - for each network and region in use: its effective firewall.
+//   - for each network in use that is another project's: that network.
+//   - for each project whose network has an interface with an external address: its routes.
+//   - if a network of the project is not in use: the VPC rules of the project.
+//   - for external forwarding rules: each kind of resource that one of them leads to, in each project that it is in, and each
+//     group of instances or endpoints.
+//   - for each address group that a rule names: that group.
+//   - for each network policy that has its association's priority in common with another of its network: that policy.
+//   - where a rule is for secure tags: the effective firewall of each interface that packets from the internet may get to.
+//
+// Nothing else depends on how many instances, rules or networks there are.
 type reader struct {
 	provider *Provider
 	clients  *clients
@@ -51,7 +60,8 @@ type reader struct {
 	tags      map[nicKey]*boundTags
 	routes    map[string]*routing // by path of network
 
-	returns memo[string, *cloud.List]
+	returns      memo[string, *cloud.List]
+	associations memo[string, listed[map[string]string]] // of a network policy, by path of network
 
 	fronts       []*front
 	frontsUnread map[string]string // by region, or "global", or "" for all: why its forwarding rules could not be read
@@ -367,7 +377,7 @@ func policiesOf[P effectivePolicy](policies []P) []effectivePolicy {
 func (r *reader) translate(ctx context.Context, p place, vpc []*computepb.Firewall, policies []effectivePolicy) []*list {
 	var out []*list
 	for _, f := range vpc {
-		if path(f.GetNetwork()) != p.network {
+		if !sameNetwork(path(f.GetNetwork()), p.network) {
 			r.gap(cloud.Gap{
 				Subject: "compute.networks.getRegionEffectiveFirewalls", Hint: "report this with the answer of Google Cloud",
 				Cause: p.network + ": the answer has rule " + f.GetName() + " of another network",

@@ -77,7 +77,7 @@ func firewalls(network string, rules []*computepb.Firewall) *list {
 	l := &list{ref: scope.Ref("network", name), name: name, kind: classic}
 	priority := map[string]int32{}
 	for _, f := range rules {
-		if f.GetDisabled() || f.GetDirection() == "EGRESS" || path(f.GetNetwork()) != network {
+		if f.GetDisabled() || f.GetDirection() == "EGRESS" || !sameNetwork(path(f.GetNetwork()), network) {
 			continue
 		}
 		priority[f.GetName()] = 1000

@@ -105,6 +105,21 @@ func TestSemantics(t *testing.T) {
 			p.Firewalls = nil
 			p.NetworkPolicies = []gce.Policy{policy("np", rule(1, "allow", gce.Match{SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1"}}}))}
 		}, closed},
+		"source tags that are gone": {func(p *gce.Project) {
+			p.HierarchicalPolicies = []gce.Policy{policy("org", rule(1, "deny", gce.Match{SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1", State: "INEFFECTIVE"}}}))}
+		}, reached},
+		"source tags that are gone beside an address group": {func(p *gce.Project) {
+			p.Firewalls, p.AddressGroups = nil, map[string][]string{"g": {"0.0.0.0/0"}}
+			p.NetworkPolicies = []gce.Policy{policy("np", rule(1, "allow", gce.Match{
+				SrcAddressGroups: []string{"g"}, SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1", State: "INEFFECTIVE"}},
+			}))}
+		}, "v4.tcp unknown/world v4.udp unknown/world"},
+		"source tags that are gone beside a range": {func(p *gce.Project) {
+			p.Firewalls = nil
+			p.NetworkPolicies = []gce.Policy{policy("np", rule(1, "allow", gce.Match{
+				SrcIPRanges: world, SrcSecureTags: []gce.SecureTag{{Name: "tagValues/1", State: "INEFFECTIVE"}},
+			}))}
+		}, reached},
 		"a deny by region code closes nothing": {func(p *gce.Project) {
 			p.HierarchicalPolicies = []gce.Policy{policy("org", rule(1, "deny", gce.Match{SrcRegionCodes: []string{"US"}}))}
 		}, reached},

@@ -58,37 +58,48 @@ func (l *list) decides() bool {
 func (r *reader) association(ctx context.Context, p place, l *list) (string, bool) {
 	const permission = "compute.firewallPolicies.get"
 	project := projectOf(p.network)
-	var answer *computepb.FirewallPolicy
-	err := func() error {
-		if l.kind == regionalPolicy {
-			client, err := r.clients.regionPolicies()
-			if err != nil {
-				return err
-			}
-			answer, err = client.Get(ctx, &computepb.GetRegionNetworkFirewallPolicyRequest{
-				Project: project, Region: p.region, FirewallPolicy: l.ref.ID,
-			}, once)
-			return err
-		}
-		client, err := r.clients.globalPolicies()
+	region := ""
+	if l.kind == regionalPolicy {
+		region = p.region
+	}
+	all := r.associations.of(project+"/"+region+"/"+l.ref.ID, func() listed[map[string]string] {
+		answer, err := r.networkPolicy(ctx, project, region, l.ref.ID)
 		if err != nil {
-			return err
+			g := gap(permission, "projects/"+project, err)
+			r.gap(g)
+			return listed[map[string]string]{hint: g.Hint}
 		}
-		answer, err = client.Get(ctx, &computepb.GetNetworkFirewallPolicyRequest{Project: project, FirewallPolicy: l.ref.ID}, once)
-		return err
-	}()
-	if err != nil {
-		r.gap(gap(permission, "projects/"+project, err))
+		out := listed[map[string]string]{value: map[string]string{}}
+		for _, a := range answer.GetAssociations() {
+			out.value[path(a.GetAttachmentTarget())] = a.GetName()
+		}
+		return out
+	})
+	if all.hint != "" {
 		return "", false
 	}
-	for _, a := range answer.GetAssociations() {
-		if path(a.GetAttachmentTarget()) == p.network {
-			return a.GetName(), true
-		}
+	name, ok := all.value[p.network]
+	if !ok {
+		r.gap(cloud.Gap{
+			Subject: permission, Cause: "policy " + l.name + " of projects/" + project + " is not associated with " + p.network,
+			Hint: "it was changed while it was read: read again",
+		})
 	}
-	r.gap(cloud.Gap{
-		Subject: permission, Cause: "policy " + l.name + " of projects/" + project + " is not associated with " + p.network,
-		Hint: "it was changed while it was read: read again",
-	})
-	return "", false
+	return name, ok
+}
+
+// networkPolicy asks for a network policy of a project: of a region, or without one a global policy.
+func (r *reader) networkPolicy(ctx context.Context, project, region, name string) (*computepb.FirewallPolicy, error) {
+	if region != "" {
+		client, err := r.clients.regionPolicies()
+		if err != nil {
+			return nil, err
+		}
+		return client.Get(ctx, &computepb.GetRegionNetworkFirewallPolicyRequest{Project: project, Region: region, FirewallPolicy: name}, once)
+	}
+	client, err := r.clients.globalPolicies()
+	if err != nil {
+		return nil, err
+	}
+	return client.Get(ctx, &computepb.GetNetworkFirewallPolicyRequest{Project: project, FirewallPolicy: name}, once)
 }

@@ -200,6 +200,9 @@ func meet(a, b []string) bool {
 	return slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
 }
 
+// sameNetwork says whether the path a is that of the network b, with its project by ID or by number.
+func sameNetwork(a, b string) bool { return a == b || byNumber(a, b) }
+
 // byNumber says whether the path a, whose project is a number, may be the path b, whose project is a name.
 func byNumber(a, b string) bool {
 	id := projectOf(a)

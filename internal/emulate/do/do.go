@@ -40,8 +40,13 @@ type World struct {
 	RetryAfter int              // seconds that a throttled caller is told to wait; 1 when zero
 	Now        func() time.Time // the clock behind the rate limits; nil means that they only count and never refuse
 
-	mu    sync.Mutex
-	calls map[string][]time.Time // by token: when it called, within the last hour where there is a clock
+	OldAPI bool // from before deny rules: the action of a rule is ignored, so that a deny becomes an allow
+	Settle int  // for how many readings of a firewall by its id a change of rules is waiting to come into force
+
+	mu      sync.Mutex
+	calls   map[string][]time.Time // by token: when it called, within the last hour where there is a clock
+	writes  int                    // how many changes were made
+	pending int                    // readings until the last change is in force
 }
 
 // Team is an account with its own resources. Its tokens see all of it, as far as their scopes go.
@@ -77,6 +82,7 @@ type route struct {
 	path   string // as the API's description writes it
 	id     string // the last segment, where the path has a parameter
 	plural string // the name of the list in an answer; empty where the path leads to one object
+	rules  bool   // the rules of the object, to add to or to take from
 }
 
 // find returns the route that r asks for, under whatever prefix the API is served.
@@ -106,9 +112,14 @@ func find(r *http.Request) (route, bool) {
 		return route{}, false
 	}
 	if one {
+		id, rest, below := strings.Cut(id, "/")
 		rt.id, rt.plural = id, ""
 		rt.path += "/{" + strings.TrimSuffix(name, "s") + "_id}"
-		return rt, name == "firewalls" && id != "" && !strings.Contains(id, "/")
+		if below {
+			rt.path, rt.rules = rt.path+"/"+rest, true
+			return rt, name == "firewalls" && id != "" && rest == "rules"
+		}
+		return rt, name == "firewalls" && id != ""
 	}
 	return rt, true
 }
@@ -167,9 +178,15 @@ func (w *World) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		fail(rw, http.StatusNotFound, "not_found", "The resource you were accessing could not be found.")
 		return
 	}
-	if r.Method != http.MethodGet {
-		rw.Header().Set("Allow", http.MethodGet)
-		fail(rw, http.StatusMethodNotAllowed, "method_not_allowed", "This emulated API only answers what is read.")
+	if r.Method != http.MethodGet || rt.rules {
+		if !writable(r.Method, rt) {
+			rw.Header().Set("Allow", http.MethodGet)
+			fail(rw, http.StatusMethodNotAllowed, "method_not_allowed", "This emulated API changes firewalls only, and only by deltas.")
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.write(rw, r, team, token, rt)
 		return
 	}
 	if !token.may(rt.scope) {
@@ -185,7 +202,9 @@ func (w *World) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case rt.id != "":
 		for i := range team.Scene.Firewalls {
 			if f := &team.Scene.Firewalls[i]; f.ID == rt.id {
-				answer(rw, map[string]any{"firewall": firewall(f, token)})
+				shown := w.waiting(*f)
+				answer(rw, map[string]any{"firewall": firewall(&shown, token)})
+				w.pending = max(w.pending-1, 0)
 				return
 			}
 		}
@@ -193,6 +212,28 @@ func (w *World) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	default:
 		w.list(rw, r, rt, entries(team, token, rt.plural))
 	}
+}
+
+// writable says whether the emulated API takes method at rt: it makes and deletes firewalls, and adds and removes rules.
+func writable(method string, rt route) bool {
+	switch {
+	case rt.rules:
+		return method == http.MethodPost || method == http.MethodDelete
+	case rt.scope != "firewall:read":
+		return false
+	case rt.id == "":
+		return method == http.MethodPost
+	}
+	return method == http.MethodDelete
+}
+
+// waiting returns f as it is shown while its last change is not in force yet.
+func (w *World) waiting(f Firewall) Firewall {
+	if w.pending > 0 && len(f.DropletIDs) > 0 {
+		f.Status = "waiting"
+		f.PendingChanges = append(slices.Clone(f.PendingChanges), PendingChange{DropletID: f.DropletIDs[0], Status: "waiting"})
+	}
+	return f
 }
 
 // caller returns the team and token that r presents.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -276,7 +277,10 @@ func TestWhatIsNotAnswered(t *testing.T) {
 		{"GET", "/v2/firewalls/unheard-of", 404},
 		{"GET", "/v2/droplets?page=0", 400},
 		{"GET", "/v2/droplets?per_page=201", 400},
-		{"POST", "/v2/firewalls", 405},
+		{"PUT", "/v2/firewalls/" + fwCacheOpen, 405},
+		{"GET", "/v2/firewalls/" + fwCacheOpen + "/rules", 405},
+		{"POST", "/v2/droplets", 405},
+		{"POST", "/v2/firewalls/unheard-of/rules", 400},
 	} {
 		r := httptest.NewRequest(test.method, test.path, nil)
 		r.Header.Set("Authorization", "Bearer "+DemoToken)
@@ -332,5 +336,54 @@ func TestBehindFaults(t *testing.T) {
 	}
 	if calls := front.Calls(); calls["droplet:read /v2/droplets"] != 2 || calls["vpc:read /v2/vpcs"] != 1 {
 		t.Errorf("calls = %v", calls)
+	}
+}
+
+// TestRulesAreDeltas: what is added is stored as the API stores it, a removal that does not repeat the rule to the letter
+// removes nothing and is answered all the same, the limit holds, and an old API makes an allow of a deny.
+func TestRulesAreDeltas(t *testing.T) {
+	deny := godo.InboundRule{Protocol: "tcp", PortRange: "11211", Sources: &godo.Sources{Addresses: []string{"8.0.0.0/8"}}, Action: "deny"}
+	for _, old := range []bool{false, true} {
+		world := Demo()
+		world.OldAPI = old
+		c := client(t, world, DemoToken)
+		rules := func() []godo.InboundRule {
+			f, _, err := c.Firewalls.Get(t.Context(), fwForgotten)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f.InboundRules
+		}
+		before := rules()
+		if _, err := c.Firewalls.AddRules(t.Context(), fwForgotten, &godo.FirewallRulesRequest{InboundRules: []godo.InboundRule{deny}}); err != nil {
+			t.Fatal(err)
+		}
+		after := rules()
+		if got := after[len(after)-1]; len(after) != len(before)+1 || (got.Action == "deny") == old {
+			t.Errorf("old %v: added %+v", old, got)
+		}
+		split := deny
+		split.Sources = &godo.Sources{Addresses: []string{"8.0.0.0/9", "8.128.0.0/9"}}
+		for _, r := range []godo.InboundRule{split, after[len(after)-1]} {
+			if _, err := c.Firewalls.RemoveRules(t.Context(), fwForgotten, &godo.FirewallRulesRequest{InboundRules: []godo.InboundRule{r}}); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(rules()); got != len(after) && r.Sources == split.Sources {
+				t.Errorf("a rule that was not repeated to the letter was removed: %d", got)
+			}
+		}
+		if got := rules(); len(got) != len(before) {
+			t.Errorf("%d rules are left, want %d", len(got), len(before))
+		}
+		many := make([]godo.InboundRule, 47)
+		for i := range many {
+			many[i] = godo.InboundRule{Protocol: "tcp", PortRange: strconv.Itoa(i + 1), Sources: deny.Sources}
+		}
+		if _, err := c.Firewalls.AddRules(t.Context(), fwForgotten, &godo.FirewallRulesRequest{InboundRules: many}); err == nil {
+			t.Error("51 rules fit into a firewall")
+		}
+		if got := rules(); len(got) != len(before) {
+			t.Errorf("a refused request added rules: %d", len(got))
+		}
 	}
 }

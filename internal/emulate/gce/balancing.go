@@ -227,7 +227,8 @@ func listBackendServices(c *call) {
 			m := &computepb.BackendService{
 				Kind: proto.String("compute#backendService"), Id: proto.Uint64(number(link)), Name: proto.String(b.Name),
 				SelfLink: proto.String(link), Protocol: str(b.Protocol), PortName: str(b.PortName),
-				LoadBalancingScheme: str(b.LoadBalancingScheme),
+				LoadBalancingScheme: str(b.LoadBalancingScheme), SecurityPolicy: str(p.link(b.SecurityPolicy)),
+				EdgeSecurityPolicy: str(p.link(b.EdgeSecurityPolicy)),
 			}
 			if b.Network != "" {
 				m.Network = proto.String(linkPrefix + p.network(b.Network))

@@ -101,7 +101,7 @@ func (p *Project) instanceMessage(vm Instance) *computepb.Instance {
 		Kind: proto.String("compute#instance"), Id: proto.Uint64(number(link)), Name: proto.String(vm.Name),
 		SelfLink: proto.String(link), Zone: proto.String(p.link("zones/" + vm.Zone)), Status: proto.String(vm.Status),
 		MachineType: proto.String(p.link("zones/" + vm.Zone + "/machineTypes/e2-small")),
-		Tags:        &computepb.Tags{Items: vm.Tags},
+		Tags:        &computepb.Tags{Items: vm.Tags}, Labels: vm.Labels,
 	}
 	for _, email := range vm.ServiceAccounts {
 		m.ServiceAccounts = append(m.ServiceAccounts, &computepb.ServiceAccount{

@@ -108,6 +108,7 @@ type Instance struct {
 	Region            string             `yaml:"region"` // said again by the zone
 	Status            string             `yaml:"status"` // empty: RUNNING
 	Tags              []string           `yaml:"tags"`
+	Labels            map[string]string  `yaml:"labels"`
 	ServiceAccounts   []string           `yaml:"serviceAccounts"`
 	SecureTags        []string           `yaml:"secureTags"` // its effective resource manager tags, "tagValues/123"
 	NetworkInterfaces []NetworkInterface `yaml:"networkInterfaces"`
@@ -255,6 +256,8 @@ type BackendService struct {
 	LoadBalancingScheme string   `yaml:"loadBalancingScheme"`
 	PortName            string   `yaml:"portName"`
 	Network             string   `yaml:"network"`
+	SecurityPolicy      string   `yaml:"securityPolicy"`
+	EdgeSecurityPolicy  string   `yaml:"edgeSecurityPolicy"`
 	Backends            []string `yaml:"backends"` // partial links, "zones/Z/instanceGroups/G"
 }
 

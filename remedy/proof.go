@@ -1,0 +1,174 @@
+package remedy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go4.org/netipx"
+
+	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/providers"
+	"github.com/cloudaudit/cloudaudit/traffic"
+)
+
+// Proof is what an edit does to every path that the list is on, over all protocols, ports and both families.
+type Proof struct {
+	Lost   traffic.Set `json:"lost"`   // what was admitted and is no more
+	Loss   traffic.Set `json:"loss"`   // the part of Lost that should have stayed
+	Trifle traffic.Set `json:"trifle"` // the part of Lost that should have stayed and that nobody misses, as Why says
+	Why    string      `json:"why,omitempty"`
+	Gained traffic.Set `json:"gained"` // what was not admitted and is, after any step
+	Broken traffic.Set `json:"broken"` // what is lost after some step and comes back
+	Left   traffic.Set `json:"left"`   // what is still admitted of what was asked for
+	Words  []string    `json:"words"`
+}
+
+// Err returns why a way with this proof must not be taken, or nil. A loss is no such reason: it needs consent.
+func (p *Proof) Err() error {
+	var err error
+	if !p.Gained.IsEmpty() {
+		err = errors.Join(err, fmt.Errorf("it would open %s", p.Gained))
+	}
+	if !p.Broken.IsEmpty() {
+		err = errors.Join(err, fmt.Errorf("it would interrupt %s", p.Broken))
+	}
+	if !p.Left.IsEmpty() {
+		err = errors.Join(err, fmt.Errorf("it would leave open %s", p.Left))
+	}
+	return err
+}
+
+// words returns p in sentences.
+func (p *Proof) words() []string {
+	var out []string
+	var services []string
+	p.Lost.Each(func(_ *netipx.IPSet, from, to traffic.Service) bool {
+		text := traffic.FormatService(from)
+		if to != from {
+			text += " to " + traffic.FormatService(to)
+		}
+		if len(services) == 0 || services[len(services)-1] != text {
+			services = append(services, text)
+		}
+		return true
+	})
+	if p.Loss.IsEmpty() {
+		out = append(out, "Closed: what the list admits from the internet to "+strings.Join(services, ", ")+", and nothing else.")
+	} else {
+		out = append(out, "LOSS: besides what was asked, these packets are no longer admitted: "+p.Loss.String()+".")
+	}
+	if !p.Trifle.IsEmpty() {
+		out = append(out, "Also closed, and missed by nobody: "+p.Why+".")
+	}
+	return append(out, "Opened: nothing, after any step. Left open of what was asked: nothing.")
+}
+
+// prove applies the edits of w to s one after the other and compares, after each, every path that they concern. What rules
+// that stay admit of target on a path has to stay there; changes says which rules do not stay.
+func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes func(*cloud.List, *cloud.Rule) bool) Proof {
+	p := Proof{Why: w.Why}
+	if len(w.Edits) == 0 {
+		p.Left = target
+		return p
+	}
+	list := w.Edits[0].List
+	before := paths(s, s, list, w.Edits[0].Guard)
+	others := make([]traffic.Set, len(before)) // what rules that stay admit of target
+	for i := range before {
+		_, others[i] = without(before[i].lists, changes).Admits(target)
+	}
+	now := s
+	var ever traffic.Set
+	for i, e := range w.Edits {
+		now = now.With(e)
+		var lost, wrong traffic.Set
+		for n, after := range paths(s, now, list, e.Guard) {
+			p.Gained = p.Gained.Union(after.certain.Subtract(before[n].certain)).Union(after.possible.Subtract(before[n].possible))
+			less := before[n].certain.Subtract(after.certain).Union(before[n].possible.Subtract(after.possible))
+			lost, wrong = lost.Union(less), wrong.Union(less.Intersect(keep.Union(others[n])))
+		}
+		ever = ever.Union(wrong)
+		if i == len(w.Edits)-1 {
+			p.Lost, p.Loss = lost, wrong.Subtract(w.Trifle)
+			for n, after := range paths(s, now, list, e.Guard) {
+				// The rules of other lists have their own proof; those of this one are judged as they are now.
+				_, rest := without(after.lists, func(l *cloud.List, r *cloud.Rule) bool { return l.Ref != list && changes(l, r) }).Admits(target)
+				p.Left = p.Left.Union(rest.Subtract(others[n]))
+			}
+			p.Trifle, p.Broken = wrong.Intersect(w.Trifle), ever.Subtract(wrong)
+		}
+	}
+	return p
+}
+
+// without returns lists as a layer without the rules that change.
+func without(lists []*cloud.List, changes func(*cloud.List, *cloud.Rule) bool) *cloud.Layer {
+	out := &cloud.Layer{Lists: make([]*cloud.List, len(lists))}
+	for i, l := range lists {
+		m := *l
+		m.Rules = slices.DeleteFunc(slices.Clone(l.Rules), func(r cloud.Rule) bool { return changes(l, &r) })
+		out.Lists[i] = &m
+	}
+	return out
+}
+
+// left returns what list by itself admits of target after all, besides spare.
+func left(s *cloud.Snapshot, list cloud.Ref, target, spare traffic.Set) traffic.Set {
+	for _, l := range s.Lists {
+		if l.Ref == list {
+			layer := cloud.Layer{Kind: cloud.Firewall, Lists: []*cloud.List{l}}
+			_, possible := layer.Admits(target.Subtract(spare))
+			return possible
+		}
+	}
+	return traffic.Set{}
+}
+
+// admission is what one place admits of all packets.
+type admission struct {
+	certain, possible traffic.Set
+	lists             []*cloud.List
+}
+
+// paths returns what the list by itself, and every layer that it is in, admits in now. The places are those of the same
+// snapshot before any change, so that equal positions are equal places.
+func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admission {
+	var out []admission
+	add := func(l cloud.Layer) {
+		certain, possible := l.Admits(traffic.All())
+		out = append(out, admission{certain: certain, possible: possible, lists: l.Lists})
+	}
+	for _, l := range was.Lists {
+		if l.Ref != list {
+			continue
+		}
+		for _, m := range now.Lists {
+			if m.Ref == list {
+				add(cloud.Layer{Lists: []*cloud.List{m}})
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for i, e := range was.Endpoints {
+		for h, hop := range e.Hops {
+			for n, layer := range hop.Layers {
+				concerned := false
+				key := ""
+				for _, l := range layer.Lists {
+					concerned = concerned || l.Ref == list || guard != nil && l.Ref == guard.Was.Ref && slices.Contains(guard.Endpoints, e.Ref)
+					key += fmt.Sprintf("%p ", l)
+				}
+				if guard != nil {
+					key += e.Ref.String()
+				}
+				if concerned && !seen[key] {
+					seen[key] = true
+					add(now.Endpoints[i].Hops[h].Layers[n])
+				}
+			}
+		}
+	}
+	return out
+}
