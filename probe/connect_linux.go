@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -154,8 +153,7 @@ func (c *connector) loop() {
 			fd := x.fd
 			c.forget(x)
 			c.mu.Unlock()
-			// A reset comes after the connection was made, and may come after an answer.
-			if err := pending(fd); err != nil && !errors.Is(err, unix.ECONNRESET) {
+			if err := pending(fd); err != nil {
 				_ = unix.Close(fd)
 				x.done(nil, err)
 				continue
