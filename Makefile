@@ -2,6 +2,7 @@
 # make test     the tests; installs the few things that they need beside Go into .tools and node_modules
 # make race     the tests under the race detector
 # make fuzz     every fuzz target for FUZZTIME each
+# make bench-probe  the probe beside nmap, in a network namespace of its own (root or user namespaces; nmap and nftables)
 # make golden   write the golden files anew, to be looked at before they are committed
 
 SHELL    := /bin/bash
@@ -11,7 +12,7 @@ FUZZTIME ?= 20s
 # What the lanes on foreign software run with, if this machine has no moto of its own.
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
-.PHONY: all build lint vuln test race fuzz golden tools cover clean
+.PHONY: all build lint vuln test race fuzz bench-probe golden tools cover clean
 all: build lint test
 
 build:
@@ -47,6 +48,9 @@ fuzz:
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; \
 	done
+
+bench-probe:
+	$(GO) run ./bench/probe
 
 golden:
 	$(GO) test ./findings/... ./internal/cli -update

@@ -47,6 +47,7 @@ var allowed = map[string][]string{
 	"findings/markdown":      {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"internal/archtest":      {},
 	"internal/journal":       {"cloud"},
+	"bench/probe":            {"probe"},
 	"probe":                  {"findings", "findings/escape", "cloud", "traffic"},
 	"internal/cli":           {"…"},
 	"internal/emulate":       {},
