@@ -19,6 +19,9 @@ type budget struct {
 func tcpBudget() budget { return budget{maxPackets: MaxConnects, maxBytes: MaxTCPBytes} }
 func udpBudget() budget { return budget{maxPackets: MaxDatagrams, maxBytes: MaxUDPBytes} }
 
+// again says whether as much as was spent may be spent once more.
+func (b *budget) again() bool { return 2*b.packets <= b.maxPackets && 2*b.bytes <= b.maxBytes }
+
 // packet takes one connect from the budget.
 func (b *budget) packet() bool {
 	if b.packets >= b.maxPackets {

@@ -31,7 +31,7 @@ type Options struct {
 	Measure bool
 	// Allow limits what may be asked; see Admit.
 	Allow []netip.Prefix
-	// Control is an address that is known to answer. It is asked first and last.
+	// Control is an address that is known to answer. It is asked first, and last as far as its budget allows.
 	Control netip.AddrPort
 	// Workers is how many conversations may be under way at once; 0 is 512, or more if the rate needs it. Sixteen times as
 	// many connects may wait for an answer, as far as the limit of open files lets them.
@@ -118,7 +118,7 @@ func Run(ctx context.Context, targets []Target, options Options) (*Outcome, erro
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r := &run{
-		Options: o, stop: stop, pacer: newPacer(o.Rate), sources: map[netip.Prefix]netip.Addr{},
+		Options: o, stop: stop, pacer: newPacer(o.Rate), sources: map[netip.Prefix]netip.Addr{}, spent: map[string]budget{},
 		out: Outcome{Started: time.Now().UTC()},
 	}
 	if _, err := rand.Read(r.key[:]); err != nil {
@@ -147,13 +147,15 @@ func Run(ctx context.Context, targets []Target, options Options) (*Outcome, erro
 	}
 	defer r.close()
 
-	if o.Control.Addr().IsValid() {
+	// A control address that is a target too is asked as that, once: the budget belongs to the address.
+	control := o.Control.Addr().IsValid() && !slices.ContainsFunc(admitted, func(t Target) bool { return t.Addr == o.Control })
+	if control {
 		r.control(ctx, admitted)
 	}
 	for rest := admitted; len(rest) > 0; {
 		rest = r.round(ctx, rest)
 	}
-	if o.Control.Addr().IsValid() && ctx.Err() == nil {
+	if control && ctx.Err() == nil {
 		r.control(ctx, admitted)
 	}
 	r.finish(ctx)
@@ -173,6 +175,7 @@ type run struct {
 	mu      sync.Mutex
 	out     Outcome
 	sources map[netip.Prefix]netip.Addr
+	spent   map[string]budget // on the control address, by protocol
 	done    int
 	total   int
 	local   int // targets with a local error
@@ -302,6 +305,11 @@ func (r *run) begin(ctx context.Context, t Target, wg *sync.WaitGroup, target bo
 		} else {
 			keep(r.result(q))
 		}
+		if !target {
+			r.mu.Lock()
+			r.spent[q.network] = q.budget
+			r.mu.Unlock()
+		}
 		mu.Lock()
 		open--
 		last := open == 0
@@ -318,18 +326,28 @@ func (r *run) begin(ctx context.Context, t Target, wg *sync.WaitGroup, target bo
 		if network == "tcp" && !t.TCP || network == "udp" && !t.UDP {
 			continue
 		}
-		q := &question{Target: t, network: network, measure: r.Measure && target, done: done}
+		q := &question{Target: t, network: network, measure: r.Measure && target, done: done, budget: tcpBudget()}
+		if network == "udp" {
+			q.budget = udpBudget()
+		}
+		r.mu.Lock()
+		spent, before := r.spent[network]
+		r.mu.Unlock()
+		if !target && before {
+			if !spent.again() {
+				continue // its first answer has to do
+			}
+			q.budget = spent
+		}
 		asked = append(asked, q)
 	}
 	open = len(asked)
 	wg.Add(open)
 	for _, q := range asked {
 		if q.network == "udp" {
-			q.budget = udpBudget()
 			r.askUDP(ctx, q)
 			continue
 		}
-		q.budget = tcpBudget()
 		select {
 		case r.slots <- struct{}{}:
 			r.tcp.ask(ctx, q)
@@ -450,13 +468,19 @@ func (r *run) control(ctx context.Context, targets []Target) {
 
 // finish says of every silence what it is worth, and puts the outcome in order.
 func (r *run) finish(ctx context.Context) {
+	controls := slices.Clone(r.out.Control)
+	for _, x := range r.out.Results {
+		if x.Addr == r.Control {
+			controls = append(controls, x)
+		}
+	}
 	for i := range r.out.Results {
 		x := &r.out.Results[i]
 		if x.Answer.Verdict != Filtered && x.Answer.Verdict != Inconclusive {
 			continue
 		}
 		asked, silent := false, false
-		for _, c := range r.out.Control {
+		for _, c := range controls {
 			if c.Protocol == x.Protocol {
 				asked = true
 				silent = silent || c.Answer.Verdict == Filtered || c.Answer.Verdict == Inconclusive

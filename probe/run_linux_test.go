@@ -309,6 +309,39 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// TestControlKeepsTheBudget: asking first and last is one budget, which the servers count, whether the control address is
+// silent, hard to identify or a target too; and what it said the first time has to do where there is not enough for a second.
+func TestControlKeepsTheBudget(t *testing.T) {
+	other := fresh()
+	serveTCP(t, other, func(c *counting, _ int) { _, _ = io.WriteString(c, "VERSION 1.6.18\r\n") })
+	serveUDP(t, other, func(*udpServer, []byte, netip.AddrPort, int) {})
+	control := fresh()
+	tcp := serveTCP(t, control, func(*counting, int) {})
+	udp := serveUDP(t, control, func(*udpServer, []byte, netip.AddrPort, int) {})
+	o := options(soon)
+	o.Control = control
+	out := ask(t, o, Target{Addr: other, TCP: true, UDP: true})
+	if len(out.Control) != 2 || tcp.connects.Load() != 3 || udp.datagrams.Load() != 2 {
+		t.Errorf("%d answers of the control address, %d connects, %d datagrams", len(out.Control), tcp.connects.Load(), udp.datagrams.Load())
+	}
+	if a := answerOf(t, out, other, "udp"); !strings.Contains(a.Note, "cannot see the port") {
+		t.Errorf("note %q", a.Note)
+	}
+
+	both, third := fresh(), fresh()
+	serveUDP(t, third, func(*udpServer, []byte, netip.AddrPort, int) {})
+	tcp = serveTCP(t, both, func(*counting, int) {})
+	udp = serveUDP(t, both, func(*udpServer, []byte, netip.AddrPort, int) {})
+	o.Control = both
+	out = ask(t, o, Target{Addr: third, UDP: true}, Target{Addr: both, TCP: true, UDP: true})
+	if len(out.Control) != 0 || tcp.connects.Load() != 3 || udp.datagrams.Load() != 2 {
+		t.Errorf("a control address that is a target: asked %d times besides, %d connects, %d datagrams", len(out.Control), tcp.connects.Load(), udp.datagrams.Load())
+	}
+	if a := answerOf(t, out, third, "udp"); !strings.Contains(a.Note, "cannot see the port") {
+		t.Errorf("note %q", a.Note)
+	}
+}
+
 // TestLocalErrors stops when this machine cannot send: here its own firewall drops what goes out.
 func TestLocalErrors(t *testing.T) {
 	var targets []Target
