@@ -38,14 +38,7 @@ func Attach(report *findings.Report, results []Result) {
 				tcp = answers[at]
 			}
 		}
-		_, note := Together(f.RuleID, tcp, udp, false)
-		for _, a := range []*Answer{tcp, udp} {
-			if a != nil && a.VersionText() != "" {
-				note = join(note, strings.TrimSuffix(a.VersionText(), "."))
-				break
-			}
-		}
-		if note != "" {
+		if note := beside(tcp, udp); note != "" {
 			f.Message = strings.TrimSuffix(f.Message, ".") + "; " + note + "."
 		}
 	}

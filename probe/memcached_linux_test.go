@@ -131,7 +131,7 @@ func TestMemcached(t *testing.T) {
 				network = "udp"
 			}
 			if !memcachedAt(t, network, addr, append([]string{"-l", addr.Addr().String()}, test.args...)...) {
-				t.Skip("this build of memcached does not have the option")
+				skip(t, "this build of memcached does not have the option")
 			}
 			out := ask(t, options(time.Second), Target{Addr: addr, TCP: true, UDP: true})
 			a, u := answerOf(t, out, addr, "tcp"), answerOf(t, out, addr, "udp")
@@ -179,7 +179,7 @@ func TestMemcached(t *testing.T) {
 	t.Run("IPv6", func(t *testing.T) {
 		addr := netip.MustParseAddrPort("[::1]:11211")
 		if conn, err := net.ListenPacket("udp", "[::1]:0"); err != nil {
-			t.Skip("this machine has no IPv6: ", err)
+			skip(t, "this machine has no IPv6: "+err.Error())
 		} else {
 			_ = conn.Close()
 		}

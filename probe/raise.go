@@ -1,11 +1,10 @@
 package probe
 
-import "github.com/cloudaudit/cloudaudit/findings"
+import (
+	"slices"
+	"strings"
 
-// The checks that an answer is evidence for.
-const (
-	answersTCP = findings.MemcachedAnswersTCP
-	amplifier  = findings.MemcachedAmplifier
+	"github.com/cloudaudit/cloudaudit/findings"
 )
 
 // Proves returns the id of the check that the answer is evidence for: CA103 if anyone can read and write over TCP, CA104 if
@@ -15,46 +14,34 @@ func (a *Answer) Proves() string {
 	case a == nil:
 		return ""
 	case a.Amplifies():
-		return amplifier
+		return findings.MemcachedAmplifier
 	case a.Verdict == Open, a.Verdict == TLS && a.Detail == string(Open):
-		return answersTCP
+		return findings.MemcachedAnswersTCP
 	}
 	return ""
 }
 
-// Together returns the check that a finding is reported under after one address was asked over TCP and UDP, and what the
-// answers say beside it. base is the check that the rules give; nil is a protocol that was not asked. inside says that it
-// was asked from within the provider of the address, which proves nothing about the internet. An answer raises a finding,
-// and never lowers, closes or hides one.
-func Together(base string, tcp, udp *Answer, inside bool) (id, note string) {
-	id = base
-	proof := udp.Proves()
-	if proof == "" {
-		proof = tcp.Proves()
-	}
-	switch base {
-	case findings.ReachableFromInternet, findings.NoFirewall, findings.ProviderNetworkOnly, findings.Undetermined:
-		if proof != "" && (!inside || base == findings.ReachableFromInternet || base == findings.NoFirewall) {
-			id = proof
+// beside says what the answers of one address over TCP and UDP show beside the check that they prove; nil is a protocol that
+// was not asked. What the check is, findings.Report.Raise decides.
+func beside(tcp, udp *Answer) string {
+	proof := ""
+	for _, a := range []*Answer{udp, tcp} {
+		if a.Proves() != "" {
+			proof = "proved by an answer"
+			if a.Source != "" {
+				proof += " to " + a.Source
+			}
+			break
 		}
 	}
-	return id, join(proofNote(proof, inside, tcp, udp), tcpNote(tcp, udp), udpNote(udp))
-}
-
-func proofNote(proof string, inside bool, tcp, udp *Answer) string {
-	a := tcp
-	if proof == amplifier {
-		a = udp
+	version := ""
+	for _, a := range []*Answer{tcp, udp} {
+		if a != nil && a.VersionText() != "" {
+			version = strings.TrimSuffix(a.VersionText(), ".")
+			break
+		}
 	}
-	switch {
-	case proof == "":
-		return ""
-	case inside:
-		return "an answer from inside the provider proves nothing about the internet"
-	case a.Source != "":
-		return "proved by an answer to " + a.Source
-	}
-	return "proved by an answer"
+	return join(proof, tcpNote(tcp, udp), udpNote(udp), version)
 }
 
 func tcpNote(tcp, udp *Answer) string {
@@ -99,15 +86,5 @@ func udpNote(udp *Answer) string {
 
 // join joins what is not empty.
 func join(parts ...string) string {
-	out := ""
-	for _, p := range parts {
-		if p == "" {
-			continue
-		}
-		if out != "" {
-			out += "; "
-		}
-		out += p
-	}
-	return out
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "; ")
 }

@@ -37,7 +37,7 @@ func dropAll(t *testing.T, second byte) {
 // TestWholeRun asks 10,000 addresses at once: 1,000 answer, 4,500 are closed and 4,500 drop everything.
 func TestWholeRun(t *testing.T) {
 	if limit := openConnects(1<<20, 0); limit < 4000 {
-		t.Skipf("this process may open %d files only", limit)
+		skip(t, fmt.Sprintf("this process may open %d files only", limit))
 	}
 	open, closed, dropped := block(30, 1000), block(31, 4500), block(32, 4500)
 	dropAll(t, 32)
