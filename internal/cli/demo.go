@@ -39,7 +39,7 @@ Exit status: 1, for there are findings; with --fail-on and --severity as in scan
 				return err
 			}
 			defer clouds.stop()
-			flags.in.concurrency, flags.how = 16, probeFlags{rate: 1, timeout: time.Second} // the demo sends no packet
+			flags.in.concurrency = 16
 			return scan(cmd.Context(), sys, &flags, clouds.sources)
 		},
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/probe"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
 
@@ -80,15 +81,16 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	if err != nil {
 		return err
 	}
-
-	options, err := flags.how.options()
-	if err != nil {
-		return err
-	}
-	if flags.probe && len(flags.in.snapshots) > 0 {
-		return &providers.Hint{
-			Err:  errors.New("--probe asks addresses that were read just now, and not those of a --snapshot, which may be somebody else's by now"),
-			Next: "ask addresses that you vouch for with `cloudaudit probe`",
+	var options probe.Options
+	if flags.probe {
+		if options, err = flags.how.options(); err != nil {
+			return err
+		}
+		if len(flags.in.snapshots) > 0 {
+			return &providers.Hint{
+				Err:  errors.New("--probe asks addresses that were read just now, and not those of a --snapshot, which may be somebody else's by now"),
+				Next: "ask addresses that you vouch for with `cloudaudit probe`",
+			}
 		}
 	}
 	if sources == nil {
