@@ -14,15 +14,6 @@ func (h *Hunk) Commands(rewriter providers.Rewriter, way int) ([]string, error) 
 	return commands(rewriter, h.Ways[way].Edits)
 }
 
-// UndoCommands returns the commands that undo the writes, which stand in their order.
-func UndoCommands(rewriter providers.Rewriter, done []cloud.Edit) ([]string, error) {
-	edits := make([]cloud.Edit, 0, len(done))
-	for i := len(done) - 1; i >= 0; i-- {
-		edits = append(edits, done[i].Inverse())
-	}
-	return commands(rewriter, edits)
-}
-
 func commands(rewriter providers.Rewriter, edits []cloud.Edit) ([]string, error) {
 	var out []string
 	for _, e := range edits {

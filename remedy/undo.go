@@ -121,20 +121,6 @@ func (h *History) of(n int) []*Write {
 	return out
 }
 
-// Open says whether it is not known of some write whether it was carried out.
-func (h *History) Open() bool {
-	return slices.ContainsFunc(h.steps, func(w *Write) bool { return w.status != KindDone || w.undo != nil })
-}
-
-// Standing returns the writes that were carried out, or may have been, and not undone.
-func (h *History) Standing() []Write {
-	var out []Write
-	for _, w := range h.steps {
-		out = append(out, *w)
-	}
-	return out
-}
-
 // image is how a list relates to a write.
 type image uint8
 

@@ -82,9 +82,6 @@ func open(path string, flags int) (*File, error) {
 	return &File{file: file, path: path}, nil
 }
 
-// Path returns where the journal is.
-func (f *File) Path() string { return f.path }
-
 // Append writes record as one line of JSON, and returns when it is on the disk.
 func (f *File) Append(record any) error {
 	line, err := json.Marshal(record)
