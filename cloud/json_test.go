@@ -128,14 +128,16 @@ func TestReadSnapshotsRefuses(t *testing.T) {
 		doc(`{"lists":[{"rules":[{"match":"tcp/11211"}]}]}`):                      `packet set "tcp/11211"`,
 		doc(`{"lists":[{"rules":[{"ref":{"id":"r"},"maybe":"all from ::/0"}]}]}`): `rule ///r: doubt is ""`,
 		doc(`{"lists":[{"rules":[{"maybe":"all from ::/0","doubt":"vague"}]}]}`):  `doubt is "vague"`,
-		endpoint(`{"family":5}`):                                                  "family is 5, want 4 or 6",
-		endpoint(`{"family":4}`):                                                  "no hops",
-		endpoint(`{"family":4,"hops":[{"layers":[{"lists":[1]}]}]}`):              "a layer has list 1, of 1",
-		endpoint(`{"family":4,"hops":[{"layers":[{"lists":[-1]}]}]}`):             "a layer has list -1, of 1",
-		endpoint(`{"family":4,"hops":[{"layers":[{"lists":[],"reply":[7]}]}]}`):   "a layer has list 7, of 1",
-		endpoint(`{"family":4,"hops":[{"source":[""]}]}`):                         "a hop has a source that is not a prefix",
-		endpoint(`{"family":4,"hops":[{"source":["10.0.0.0"]}]}`):                 "no '/'",
-		endpoint(`{"family":4,"addr":"x"}`):                                       "x",
+
+		endpoint(`{"family":5}`): "family is 5, want 4 or 6",
+		endpoint(`{"family":4}`): "no hops",
+
+		endpoint(`{"family":4,"hops":[{"layers":[{"lists":[1]}]}]}`):            "a layer has list 1, of 1",
+		endpoint(`{"family":4,"hops":[{"layers":[{"lists":[-1]}]}]}`):           "a layer has list -1, of 1",
+		endpoint(`{"family":4,"hops":[{"layers":[{"lists":[],"reply":[7]}]}]}`): "a layer has list 7, of 1",
+		endpoint(`{"family":4,"hops":[{"source":[""]}]}`):                       "a hop has a source that is not a prefix",
+		endpoint(`{"family":4,"hops":[{"source":["10.0.0.0"]}]}`):               "no '/'",
+		endpoint(`{"family":4,"addr":"x"}`):                                     "x",
 	} {
 		if _, err := cloud.ReadSnapshots(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error that says %q", text, err, want)
