@@ -85,6 +85,8 @@ type Answer struct {
 	Run       string     `json:"run,omitempty"`
 	Note      string     `json:"note,omitempty"` // what the verdict does not show
 	Exchanges []Exchange `json:"exchanges,omitempty"`
+
+	inside bool // asked from within the provider about a path that only its network blocks or nothing decides: no proof
 }
 
 // Held is what the server said in the measurement that it holds: the part of the ceiling that needs no set.

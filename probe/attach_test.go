@@ -25,7 +25,7 @@ func TestAttach(t *testing.T) {
 
 	udp.Answer.conclude(Closed, Refused)
 	r := report()
-	Attach(r, []Result{tcp, udp})
+	Attach(r, []Result{tcp, udp}, nil)
 	if f := r.Findings[0]; f.RuleID != findings.MemcachedAnswersTCP || !strings.Contains(f.Message, "1.4.15 opens UDP by default") {
 		t.Errorf("TCP alone: %s %q", f.RuleID, f.Message)
 	}
@@ -35,7 +35,7 @@ func TestAttach(t *testing.T) {
 
 	udp.Answer.conclude(Open, NOOP)
 	r = report()
-	Attach(r, []Result{tcp, udp})
+	Attach(r, []Result{tcp, udp}, nil)
 	if f := r.Findings[0]; f.RuleID != findings.MemcachedAmplifier || f.Level != findings.Error {
 		t.Errorf("TCP and UDP: %+v", f)
 	}
@@ -43,7 +43,7 @@ func TestAttach(t *testing.T) {
 	tcp.Answer.conclude(Filtered, Timeout)
 	udp.Answer.conclude(Inconclusive, NoResponse)
 	r = report()
-	Attach(r, []Result{tcp, udp})
+	Attach(r, []Result{tcp, udp}, nil)
 	if f := r.Findings[0]; f.RuleID != findings.ReachableFromInternet || strings.Contains(f.Message, "safe") {
 		t.Errorf("silence: %s %q", f.RuleID, f.Message)
 	}

@@ -213,38 +213,49 @@ func TestTogether(t *testing.T) {
 	for _, test := range []struct {
 		base     string
 		tcp, udp *Answer
+		inside   bool
 		id, note string
 	}{
-		{"CA102", open, amplifies, "CA104", "proved by an answer to 198.51.100.1"},
-		{"CA102", open, closed, "CA103", "proved by an answer to 198.51.100.1"},
-		{"CA102", tls, closed, "CA103", ""},
-		{"CA102", open, unknown, "CA103", "UDP unknown"},
-		{"CA102", auth, bypass, "CA104", "authentication does not cover UDP"},
-		{"CA102", answer(TLS, ClientCert), amplifies, "CA104", "authentication does not cover UDP"},
-		{"CA102", auth, closed, "CA102", "wants authentication"},
-		{"CA105", answer(Compatible, ErrorLine), unknown, "CA105", "speaks memcached over TCP; UDP unknown"},
-		{"CA105", answer(Compatible, ErrorLine), amplifies, "CA104", ""},
-		{"CA102", closed, amplifies, "CA104", "UDP suffices"},
-		{"CA102", closed, closed, "CA102", "no memcached over TCP"},
-		{"CA102", answer(Other, "redis"), unknown, "CA102", "UDP unknown"},
-		{"CA102", answer(Stale, ""), answer(Stale, ""), "CA102", ""},
-		{"CA106", open, amplifies, "CA106", "proved"},
-		{"CA110", open, amplifies, "CA110", ""},
-		{"CA107", open, nil, "CA103", ""},
-		{"CA109", nil, amplifies, "CA104", ""},
-		{"CA102", nil, nil, "CA102", ""},
+		{"CA102", open, amplifies, false, "CA104", "proved by an answer to 198.51.100.1"},
+		{"CA102", open, closed, false, "CA103", "proved by an answer to 198.51.100.1"},
+		{"CA102", tls, closed, false, "CA103", ""},
+		{"CA102", open, unknown, false, "CA103", "UDP unknown"},
+		{"CA102", auth, bypass, false, "CA104", "authentication does not cover UDP"},
+		{"CA102", answer(TLS, ClientCert), amplifies, false, "CA104", "authentication does not cover UDP"},
+		{"CA102", auth, closed, false, "CA102", "wants authentication"},
+		{"CA105", answer(Compatible, ErrorLine), unknown, false, "CA105", "speaks memcached over TCP; UDP unknown"},
+		{"CA105", answer(Compatible, ErrorLine), amplifies, false, "CA104", ""},
+		{"CA102", closed, amplifies, false, "CA104", "UDP suffices"},
+		{"CA102", closed, closed, false, "CA102", "no memcached over TCP"},
+		{"CA102", answer(Other, "redis"), unknown, false, "CA102", "UDP unknown"},
+		{"CA102", answer(Stale, ""), answer(Stale, ""), false, "CA102", ""},
+		{"CA106", open, amplifies, false, "CA106", "proved"},
+		{"CA110", open, amplifies, false, "CA110", ""},
+		{"CA107", open, nil, false, "CA103", ""},
+		{"CA107", open, amplifies, true, "CA107", "from inside the provider"},
+		{"CA105", open, amplifies, true, "CA105", "from inside the provider"},
+		{"CA102", open, amplifies, true, "CA104", "proved by an answer"},
+		{"CA109", nil, amplifies, false, "CA104", ""},
+		{"CA102", nil, nil, false, "CA102", ""},
 	} {
 		r := &findings.Report{Findings: []findings.Finding{{RuleID: test.base, Message: "It is open.", Exposures: []int{0, 1}}}}
 		var results []Result
 		for i, a := range []*Answer{test.tcp, test.udp} {
 			protocol := []string{"tcp", "udp"}[i]
-			r.Exposures = append(r.Exposures, findings.Exposure{Address: "54.84.1.2", Protocol: protocol, Coverage: cloud.World})
+			verdict := cloud.ProviderOnly
+			if test.base == findings.ReachableFromInternet {
+				verdict = cloud.Reachable
+			}
+			r.Exposures = append(r.Exposures, findings.Exposure{
+				Provider: "do", Address: "54.84.1.2", Protocol: protocol, Verdict: verdict, Coverage: cloud.World, Reason: "Admitted.",
+			})
 			if a != nil {
 				results = append(results, Result{Protocol: protocol, Exposures: []int{0, 1}, Answer: *a})
 			}
 		}
-		Attach(r, results)
-		if f := r.Findings[0]; f.RuleID != test.id || !strings.Contains(f.Message, test.note) {
+		Attach(r, results, func(provider, source string) bool { return test.inside && provider == "do" && source == "198.51.100.1" })
+		said := r.Findings[0].Message + " " + r.Exposures[0].Reason
+		if f := r.Findings[0]; f.RuleID != test.id || !strings.Contains(said, test.note) {
 			t.Errorf("%s, %+v, %+v: %s, %q; want %s, %q", test.base, test.tcp, test.udp, f.RuleID, f.Message, test.id, test.note)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // anyone can have replies sent to a victim over UDP, or "".
 func (a *Answer) Proves() string {
 	switch {
-	case a == nil:
+	case a == nil || a.inside:
 		return ""
 	case a.Amplifies():
 		return findings.MemcachedAmplifier

@@ -63,3 +63,18 @@ func TestAddressThatChangesHands(t *testing.T) {
 		}
 	}
 }
+
+// TestOwn: an address is inside the provider that holds it, and no other.
+func TestOwn(t *testing.T) {
+	inside := own([]*cloud.Snapshot{{Scope: cloud.Scope{Provider: "do", Account: "team"}, Endpoints: []cloud.Endpoint{
+		{Addr: netip.MustParseAddr("159.65.1.2"), Public: true}, {Addr: netip.MustParseAddr("10.116.0.2")},
+	}}})
+	for _, c := range []struct {
+		provider, source string
+		want             bool
+	}{{"do", "159.65.1.2", true}, {"do", "10.116.0.2", true}, {"do", "159.65.1.3", false}, {"aws", "159.65.1.2", false}, {"do", "", false}} {
+		if got := inside(c.provider, c.source); got != c.want {
+			t.Errorf("%s %s: %v, want %v", c.provider, c.source, got, c.want)
+		}
+	}
+}

@@ -83,7 +83,7 @@ func addressAndPort(text string, port uint16) (netip.AddrPort, error) {
 }
 
 // ask asks the exposures of report, and adds to it what they answered and what of it could not be asked.
-func ask(ctx context.Context, sys System, m *manners, report *findings.Report, o probe.Options, sources []source) error {
+func ask(ctx context.Context, sys System, m *manners, report *findings.Report, o probe.Options, sources []source, snapshots []*cloud.Snapshot) error {
 	targets, left := probe.Targets(report, o.Allow, func(x *findings.Exposure) bool { return x.NoProbe })
 	fmt.Fprint(sys.Stderr, probe.Announce(targets, left, o))
 	p, err := newProgress(m.progress, sys)
@@ -97,7 +97,7 @@ func ask(ctx context.Context, sys System, m *manners, report *findings.Report, o
 	if err != nil {
 		return err
 	}
-	probe.Attach(report, out.Results)
+	probe.Attach(report, out.Results, own(snapshots))
 	for _, l := range out.Left {
 		if !l.Gap {
 			continue
@@ -110,6 +110,17 @@ func ask(ctx context.Context, sys System, m *manners, report *findings.Report, o
 		}
 	}
 	return nil
+}
+
+// own returns whether an address is one of a provider's that was read: this machine is inside the provider then.
+func own(snapshots []*cloud.Snapshot) func(provider, source string) bool {
+	held := map[[2]string]bool{}
+	for _, s := range snapshots {
+		for i := range s.Endpoints {
+			held[[2]string{s.Scope.Provider, s.Endpoints[i].Address()}] = true
+		}
+	}
+	return func(provider, source string) bool { return held[[2]string{provider, source}] }
 }
 
 // exposuresOf returns the exposures that an address which was left out stands for.

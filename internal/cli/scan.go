@@ -106,7 +106,7 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	}
 	report := findings.Find(question, snapshots)
 	if flags.probe {
-		if err := ask(ctx, sys, &flags.manners, report, options, sources); err != nil {
+		if err := ask(ctx, sys, &flags.manners, report, options, sources, snapshots); err != nil {
 			return err
 		}
 	}
