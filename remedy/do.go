@@ -24,9 +24,11 @@ type Runner struct {
 	AllowLoss bool
 	// MaxChanges stops before anything if the plan makes more writes; zero means any number.
 	MaxChanges int
-	Now        func() time.Time
-	Sleep      func(context.Context, time.Duration) error
-	Progress   func(h *Hunk, text string) // nil tells nobody
+	// ConfirmWithin is the time after which a run is to be undone unless it is confirmed; zero sets no deadline.
+	ConfirmWithin time.Duration
+	Now           func() time.Time
+	Sleep         func(context.Context, time.Duration) error
+	Progress      func(h *Hunk, text string) // nil tells nobody
 }
 
 // State is what became of a hunk.
@@ -82,7 +84,9 @@ type Record struct {
 	After  *cloud.List `json:"after,omitempty"`
 	Error  string      `json:"error,omitempty"`
 	// Distorted says of a write that was carried out that the cloud made something else of it, which is to be taken back.
-	Distorted bool      `json:"distorted,omitempty"`
+	Distorted bool `json:"distorted,omitempty"`
+	// AllowLoss is that of the Runner, in a record of KindPlan, so that Recover does what was consented to.
+	AllowLoss bool      `json:"allow_loss,omitempty"`
 	Expires   time.Time `json:"expires,omitzero"` // of KindDeadline
 }
 
@@ -133,9 +137,14 @@ func (r *Runner) Do(ctx context.Context, p *Plan) (*Outcome, error) {
 		return nil, fmt.Errorf("fix: the plan makes %d changes, and at most %d are allowed: %w", n, r.MaxChanges, ErrTooMany)
 	}
 	begin := r.record(KindPlan, step{}, false)
-	begin.Plan = p
+	begin.Plan, begin.AllowLoss = p, r.AllowLoss
 	if err := r.Journal.Append(begin); err != nil {
 		return nil, fmt.Errorf("fix: nothing was written: %w", err)
+	}
+	if r.ConfirmWithin > 0 {
+		if err := r.Deadline(); err != nil {
+			return nil, fmt.Errorf("fix: nothing was written: %w", err)
+		}
 	}
 	return r.run(ctx, p, nil)
 }

@@ -65,6 +65,10 @@ type Options struct {
 	KeepPrivate KeepPrivate
 	// Owned also changes lists that a controller owns and will put back.
 	Owned bool
+	// Guard also puts firewalls in front of endpoints that none protects.
+	Guard bool
+	// AllowLoss also takes ways that close more than was asked.
+	AllowLoss bool
 }
 
 // Plan is what to write, in which order, and why that is right. Its JSON form is the same for the same clouds.
@@ -241,6 +245,9 @@ func (pl *planner) choose(findings []Finding) {
 		}
 		s, list, rule, endpoint := pl.find(f.Subject)
 		switch {
+		case endpoint != nil && !pl.options.Guard:
+			pl.refuse(f, "no firewall is in front of it, and one that is put there concerns every port",
+				"have one made that admits all but this with --attach-firewall, or make one that admits what it is there to serve")
 		case endpoint != nil:
 			pl.work = append(pl.work, task{snapshot: s, list: implied(endpoint), endpoint: endpoint, findings: []Finding{f}})
 		case rule == nil:
@@ -341,16 +348,29 @@ func (pl *planner) hunk(t *task) {
 		return
 	}
 	var failed error
+	var loss *traffic.Set // of the first way that would be right, if that is what speaks against it
 	for _, w := range ways {
 		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes)
 		if err := proof.Err(); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", w.Name, err))
 			continue
 		}
+		if !proof.Loss.IsEmpty() && !pl.options.AllowLoss {
+			if loss == nil {
+				loss = &proof.Loss
+			}
+			continue
+		}
 		proof.Words = pl.words(&h, w, proof)
 		h.Ways = append(h.Ways, Way{w, proof})
 	}
 	if len(h.Ways) == 0 {
+		if loss != nil {
+			for _, f := range t.findings {
+				pl.refuse(f, "it would also close "+loss.String(), "consent to that with --allow-loss, or split the rule by hand")
+			}
+			return
+		}
 		if failed == nil {
 			failed = errors.New("there is nothing to write")
 		}

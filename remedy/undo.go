@@ -16,6 +16,7 @@ type History struct {
 	Plan      *Plan
 	Expires   time.Time // when the run is to be undone unless confirmed; zero without a deadline
 	Confirmed bool
+	AllowLoss bool // the user consented to losses
 	steps     []*Write
 }
 
@@ -45,7 +46,7 @@ func ReadHistory(records []json.RawMessage) (*History, error) {
 			if h.Plan != nil {
 				return nil, fmt.Errorf("journal: record %d: a second run", n+1)
 			}
-			h.Plan = r.Plan
+			h.Plan, h.AllowLoss = r.Plan, r.AllowLoss
 			continue
 		case KindDeadline:
 			h.Expires = r.Expires
@@ -314,6 +315,7 @@ func (r *Runner) Recover(ctx context.Context, h *History) (*Outcome, error) {
 	if err := r.resolve(ctx, h); err != nil {
 		return nil, err
 	}
+	r.AllowLoss = h.AllowLoss
 	return r.run(ctx, h.Plan, h)
 }
 
@@ -322,10 +324,10 @@ func (h *History) Expired(now time.Time) bool {
 	return !h.Expires.IsZero() && !h.Confirmed && now.After(h.Expires) && len(h.steps) > 0
 }
 
-// Deadline journals that the run is to be undone after d, unless it is confirmed by then.
-func (r *Runner) Deadline(d time.Duration) error {
+// Deadline journals that the run is to be undone after ConfirmWithin from now, unless it is confirmed by then.
+func (r *Runner) Deadline() error {
 	record := r.record(KindDeadline, step{}, false)
-	record.Expires = record.Time.Add(d)
+	record.Expires = record.Time.Add(r.ConfirmWithin)
 	return r.Journal.Append(record)
 }
 

@@ -81,7 +81,7 @@ func TestFixerConformance(t *testing.T) {
 					c.change(w)
 					return fixer(t, w, match)
 				},
-				Options: remedy.Options{Ports: []uint16{11211}}, Writes: writes, AllowLoss: c.loss,
+				Options: remedy.Options{Ports: []uint16{11211}, Guard: true, AllowLoss: true}, Writes: writes, AllowLoss: c.loss,
 			})
 		})
 	}

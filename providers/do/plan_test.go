@@ -23,7 +23,7 @@ func planOf(t *testing.T, w *world.World, change func([]remedy.Finding), o remed
 	if change != nil {
 		change(findings)
 	}
-	o.Ports = []uint16{11211}
+	o.Ports, o.Guard, o.AllowLoss = []uint16{11211}, true, true
 	return remedy.New(snapshots, findings, map[string]providers.Rewriter{Name: provider}, o), provider
 }
 

@@ -90,7 +90,9 @@ func (c FixerCloud) open(t *testing.T, match func(string, *http.Request) emulate
 	return f
 }
 
+// newPlan plans everything that the fixer can do: what needs consent has it, and the runner decides about losses.
 func (f *fixing) newPlan(snapshots []*cloud.Snapshot) *remedy.Plan {
+	f.c.Options.Guard, f.c.Options.AllowLoss = true, true
 	return remedy.New(snapshots, Findings(f.c.Options.Ports, snapshots), map[string]providers.Rewriter{snapshots[0].Scope.Provider: f.fixer}, f.c.Options)
 }
 
