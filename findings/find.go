@@ -271,7 +271,7 @@ func (f *finder) finish() {
 		})
 		finding := Finding{
 			RuleID: check.ID, Level: check.Level, Subject: o.subject(), Fingerprint: o.fingerprint(),
-			Exposures: at, Alone: o.alone, With: []string{}, Scope: o.scope,
+			Exposures: at, Alone: o.alone, With: []string{}, Fixes: []Fix{}, Scope: o.scope,
 		}
 		for id := range o.with {
 			finding.With = append(finding.With, id)

@@ -40,6 +40,7 @@ type Report struct {
 	Scopes    []Scope    `json:"scopes"`
 	Exposures []Exposure `json:"exposures"`
 	Findings  []Finding  `json:"findings"`
+	Repair    *Repair    `json:"fix,omitempty"` // what --fix has done; nil without it
 
 	Ports []uint16 `json:"-"` // what was asked
 	Run   Run      `json:"-"`
@@ -144,6 +145,9 @@ type Finding struct {
 	With  []string `json:"with"`
 	// Path is how a packet gets to the first of the exposures.
 	Path []Step `json:"path,omitempty"`
+	// Fixes are the ways to close it, the best first; NoFix says why there is none.
+	Fixes []Fix  `json:"fixes"`
+	NoFix *NoFix `json:"no_fix,omitempty"`
 
 	Scope cloud.Scope `json:"-"` // where the finding is reported
 }

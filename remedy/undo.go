@@ -333,3 +333,17 @@ func (r *Runner) Deadline() error {
 
 // Confirm journals that the run is to stay.
 func (r *Runner) Confirm() error { return r.Journal.Append(r.record(KindConfirmed, step{}, false)) }
+
+// Writes returns the number of writes that stand, or may.
+func (h *History) Writes() int { return len(h.steps) }
+
+// Standing returns the hunks of which a write stands, or may.
+func (h *History) Standing() []*Hunk {
+	var out []*Hunk
+	for n := range h.Plan.Hunks {
+		if len(h.of(n)) > 0 {
+			out = append(out, &h.Plan.Hunks[n])
+		}
+	}
+	return out
+}

@@ -300,11 +300,17 @@ func Renamed(text string) *findings.Report {
 				Subject:  findings.Subject{Provider: "gcp", Scope: text, Type: text, ID: text + "1", Name: text, List: text + "2", ListName: text, Text: text},
 				Location: &findings.Location{File: text, Line: 1},
 				Path:     []findings.Step{{Stage: text, Text: text}},
+				Fixes:    []findings.Fix{{Name: text, List: text, Changes: 1, Commands: []string{text}, Proof: []string{text}, Loss: text, Flag: text, Closes: []string{"0"}}},
 			},
 			{
 				RuleID: text, Level: findings.Warning, Message: text, Fingerprint: "1", Scope: scope,
 				Subject: findings.Subject{Provider: "gcp", Scope: text, Type: text, ID: text, List: text},
+				NoFix:   &findings.NoFix{Reason: text, Instead: text},
 			},
 		},
+		Repair: &findings.Repair{Plan: text, Journal: text, Error: text, Results: []findings.Repaired{{
+			State: "failed", Reason: text, List: findings.Subject{Type: text, ID: text, Name: text},
+			Findings: []findings.Brief{{RuleID: text, Subject: findings.Subject{ID: text}}},
+		}}},
 	}
 }

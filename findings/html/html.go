@@ -43,6 +43,7 @@ type view struct {
 	Exposed []exposure
 	Left    int // exposures that are not shown
 	Clean   bool
+	Repair  *findings.Repair
 }
 
 type levelCount struct {
@@ -62,7 +63,7 @@ type exposure struct {
 func Write(w io.Writer, r *findings.Report) error {
 	o := outline.Of(r, "")
 	v := view{
-		Outline: o, Style: template.CSS(style), Policy: policy(), Version: r.Run.Version, When: when(r.Run),
+		Outline: o, Repair: r.Repair, Style: template.CSS(style), Policy: policy(), Version: r.Run.Version, When: when(r.Run),
 		Clean: o.Complete && len(o.Groups) == 0 && o.Endpoints > 0,
 	}
 	for _, l := range []findings.Level{findings.Error, findings.Warning, findings.Note} {
@@ -124,6 +125,8 @@ func functions() template.FuncMap {
 		"list":     outline.List,
 		"resource": outline.Resource,
 		"count":    outline.Count,
+		"remedy":   func(x findings.Fix) string { return outline.Remedy(&x) },
+		"outcome":  outline.Outcome,
 		"join":     func(list []string, by string) string { return strings.Join(list, by) },
 		"where": func(s cloud.Scope) string {
 			return strings.TrimSpace(s.Provider + " " + s.Account + " " + s.Region)

@@ -65,7 +65,7 @@ func checkSafe(t interface {
 	}
 	for _, element := range shape(t, page) {
 		if !slices.Contains(strings.Fields("html head meta title style body header main section article fieldset legend label input h1 h2 h3 p b a "+
-			"span div code details summary table thead tbody tr th td ol ul li"), element[0]) {
+			"span div code details summary table thead tbody tr th td ol ul li pre br"), element[0]) {
 			t.Errorf("the page has <%s>", element)
 		}
 		for _, attribute := range element[1:] {

@@ -53,6 +53,7 @@ func filled(r *findings.Report) *findings.Report {
 	for i := range out.Findings {
 		f := &out.Findings[i]
 		f.Exposures, f.With = append([]int{}, f.Exposures...), append([]string{}, f.With...)
+		f.Fixes = append([]findings.Fix{}, f.Fixes...)
 	}
 	return &out
 }

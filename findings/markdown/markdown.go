@@ -33,6 +33,7 @@ func Write(w io.Writer, r *findings.Report) error {
 	o := outline.Of(r, "")
 	p := &page{}
 	p.headline(o)
+	p.repair(r.Repair)
 	p.table(o)
 	p.gaps(o)
 	p.details(o)
@@ -171,8 +172,64 @@ func detail(s cloud.Scope, f *outline.Finding) string {
 		}
 		b.WriteString("\n")
 	}
+	remedy(&b, f)
 	b.WriteString("</details>\n\n")
 	return b.String()
+}
+
+// remedy says what closes f, with the commands for it.
+func remedy(b *strings.Builder, f *outline.Finding) {
+	if len(f.Fixes) == 0 {
+		if text := f.Remedy(); text != "" {
+			b.WriteString("**Fix:** " + sentence(text) + ".\n\n")
+		}
+		return
+	}
+	for i := range f.Fixes {
+		x := &f.Fixes[i]
+		title := "Fix"
+		if i > 0 {
+			title = "Or"
+		}
+		b.WriteString("**" + title + ":** " + sentence(outline.Remedy(x)) + ".\n\n")
+		for _, c := range x.Commands {
+			b.WriteString("<pre>" + escape.Markdown(c) + "</pre>\n\n")
+		}
+		for _, text := range x.Proof {
+			b.WriteString("- " + sentence(text) + "\n")
+		}
+		b.WriteString("\n")
+	}
+}
+
+// repair says what a fix has done.
+func (p *page) repair(r *findings.Repair) {
+	if r == nil {
+		return
+	}
+	p.add("### Fix\n\n" + sentence(outline.Outcome(r)) + ".\n\n")
+	if len(r.Results) == 0 {
+		return
+	}
+	p.add("| | List | Findings | |\n| --- | --- | --- | --- |\n")
+	left := 0
+	for i, x := range r.Results {
+		var closed []string
+		for _, f := range x.Findings {
+			closed = append(closed, sentence(f.RuleID)+" "+code(f.Subject.ID))
+		}
+		mark := "🟠"
+		if x.State == "fixed" {
+			mark = "🟢"
+		}
+		if i >= mostFindings || !p.add("| "+mark+" "+sentence(x.State)+" | "+rule(x.List)+" | "+strings.Join(closed[:min(len(closed), mostRows)], "<br>")+" | "+sentence(x.Reason)+" |\n") {
+			left++
+		}
+	}
+	p.more(left, "list")
+	if r.Journal != "" {
+		p.add("Undone by " + code("cloudaudit undo "+r.Journal) + "\n\n")
+	}
 }
 
 func evidence(b *strings.Builder, f *outline.Finding) {

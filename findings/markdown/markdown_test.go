@@ -31,7 +31,7 @@ var (
 
 // ours are the tags that Write writes by itself.
 func ours() []string {
-	return []string{"<details>", "</details>", "<summary>", "</summary>", "<code>", "</code>", "<b>", "</b>", "<!-- -->"}
+	return []string{"<details>", "</details>", "<summary>", "</summary>", "<code>", "</code>", "<b>", "</b>", "<pre>", "</pre>", "<br>", "<!-- -->"}
 }
 
 // checkSafe fails if a name has become more than text.

@@ -187,6 +187,16 @@ type (
 		Unread      string   `json:"unread,omitempty"` // for a gap: what could not be read
 		Alone       *bool    `json:"alone,omitempty"`
 		With        []string `json:"with,omitempty"`
+		Fix         *fix     `json:"fix,omitempty"`
+		NoFix       string   `json:"noFix,omitempty"` // why there is none
+	}
+	fix struct {
+		Name     string   `json:"name"`
+		List     string   `json:"list"`
+		Changes  int      `json:"changes"`
+		Commands []string `json:"commands"`
+		Loss     string   `json:"loss,omitempty"`
+		Flag     string   `json:"flag,omitempty"`
 	}
 	subject struct {
 		Provider string `json:"provider"`

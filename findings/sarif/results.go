@@ -420,14 +420,32 @@ func propertiesOf(e entry) findingProperties {
 		return findingProperties{Fingerprint: e.fingerprint, Unread: name(e.gap.Subject)}
 	}
 	s, alone := e.finding.Subject, e.finding.Alone
-	return findingProperties{
+	p := findingProperties{
 		Fingerprint: e.fingerprint, Alone: &alone, With: names(e.finding.With, maxAdmitted),
 		Subject: &subject{
 			Provider: name(s.Provider), Scope: name(s.Scope), Type: name(s.Type), ID: name(s.ID), Name: name(s.Name),
 			List: name(s.List), ListName: name(s.ListName), Text: name(s.Text),
 		},
 	}
+	switch f := e.finding; {
+	case len(f.Fixes) > 0:
+		x := f.Fixes[0]
+		p.Fix = &fix{Name: name(x.Name), List: name(x.List), Changes: x.Changes, Loss: bounded(x.Loss, maxCommand), Flag: x.Flag, Commands: []string{}}
+		for _, c := range x.Commands {
+			// A command that was cut would be another one.
+			if utf8.RuneCountInString(c) > maxCommand {
+				c = "# longer than a report for code scanning has room for: the JSON report has it"
+			}
+			p.Fix.Commands = append(p.Fix.Commands, escape.Visible(c))
+		}
+	case f.NoFix != nil:
+		p.NoFix = bounded(strings.TrimSuffix(f.NoFix.Reason+"; "+f.NoFix.Instead, "; "), maxCommand)
+	}
+	return p
 }
+
+// maxCommand is how many code points of a command or of a loss are shown.
+const maxCommand = 8000
 
 func exposureOf(x *findings.Exposure) exposure {
 	return exposure{

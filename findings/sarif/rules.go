@@ -89,6 +89,8 @@ func help(c findings.Check, provider string) *text {
 		plain = append(plain, fmt.Sprintf("With %s, look at the rule: %s", tool, show), "and change it: "+change)
 		markdown = append(markdown, fmt.Sprintf("With %s, look at the rule and change it:\n\n```sh\n%s\n%s\n```", tool, show, change))
 	}
+	const exact = "The exact commands for a finding, proved to close nothing else, are among the properties of its result; `cloudaudit scan --fix --dry-run` shows the plan."
+	plain, markdown = append(plain, strings.ReplaceAll(exact, "`", "'")), append(markdown, exact)
 	plain = append(plain, see+c.Source)
 	markdown = append(markdown, fmt.Sprintf("%s<%s>", see, c.Source))
 	return &text{Text: strings.Join(plain, "\n"), Markdown: strings.Join(markdown, "\n\n")}

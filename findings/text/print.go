@@ -37,7 +37,8 @@ type part struct {
 type printer struct {
 	out   bytes.Buffer
 	color bool
-	width int // 0: do not wrap
+	width int             // 0: do not wrap
+	fixes map[string]bool // the lists whose commands are written
 }
 
 // line writes parts as one line after indent columns.

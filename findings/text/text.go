@@ -30,7 +30,7 @@ const (
 
 // Write writes r to w.
 func Write(w io.Writer, r *findings.Report, opts Options) error {
-	p := &printer{color: opts.Color, width: opts.Width}
+	p := &printer{color: opts.Color, width: opts.Width, fixes: map[string]bool{}}
 	o := outline.Of(r, opts.Severity)
 	for _, g := range o.Groups {
 		p.group(g)
@@ -38,6 +38,7 @@ func Write(w io.Writer, r *findings.Report, opts Options) error {
 	p.gaps(o)
 	p.quiet(o)
 	p.advice(o)
+	p.repair(r.Repair)
 	p.summary(o)
 	_, err := w.Write(p.out.Bytes())
 	return err
@@ -97,6 +98,63 @@ func (p *printer) finding(f *outline.Finding) {
 		p.line(4, part{"… " + andMore(hidden) + " for other reasons", dim})
 	}
 	p.companions(f)
+	p.remedy(f)
+}
+
+// remedy writes what closes f, and the commands for it where they are not written yet. On a terminal a command that does
+// not fit into two lines is cut: piped into a file it is whole, as it is in the other formats.
+func (p *printer) remedy(f *outline.Finding) {
+	text := f.Remedy()
+	if text == "" || len(f.Fixes) == 0 && f.Level == findings.Note {
+		return
+	}
+	p.paragraph(2, "⚒ ", text, plain)
+	if len(f.Fixes) == 0 {
+		return
+	}
+	key := f.Subject.Provider + " " + f.Subject.Scope + " " + f.Fixes[0].List
+	if p.fixes[key] {
+		p.line(4, part{"the commands are above, with the first finding that they close", dim})
+		return
+	}
+	p.fixes[key] = true
+	for _, c := range f.Fixes[0].Commands {
+		if most := max(2*p.width-8, 40); p.width > 0 && width(c) > most {
+			c = string([]rune(c)[:most]) + " …"
+		}
+		p.line(4, part{"$ " + c, cyan})
+	}
+}
+
+// repair writes what a fix has done.
+func (p *printer) repair(r *findings.Repair) {
+	if r == nil {
+		return
+	}
+	p.line(0, part{"Fix", bold})
+	p.rule()
+	for _, x := range r.Results {
+		style := magenta
+		if x.State == "fixed" {
+			style = green
+		}
+		name := x.List.ID
+		if x.List.Name != "" && x.List.Name != x.List.ID {
+			name += " (" + x.List.Name + ")"
+		}
+		p.line(0, part{strings.ToUpper(x.State), style}, part{"  " + outline.Kind(x.List.Type) + " " + name, plain})
+		for _, f := range x.Findings {
+			p.line(2, part{f.RuleID + " " + f.Subject.ID, dim})
+		}
+		if x.Reason != "" {
+			p.paragraph(2, "→ ", x.Reason, plain)
+		}
+	}
+	p.paragraph(0, "", outline.Outcome(r)+".", bold)
+	if r.Journal != "" {
+		p.line(0, part{"undone by: cloudaudit undo " + r.Journal, dim})
+	}
+	p.blank()
 }
 
 // subject writes what a finding is about and what the rule says, on one line if there is room.

@@ -23,6 +23,7 @@ const (
 	ExitFindings    = 1   // findings at or above --fail-on
 	ExitUsage       = 2   // usage or configuration
 	ExitIncomplete  = 3   // something could not be read, and nothing gates
+	ExitNotFixed    = 4   // a fix was not fully applied and verified
 	ExitInterrupted = 130 // a signal ended the run; what was read by then is reported
 )
 
@@ -86,6 +87,7 @@ const exitStatuses = `Exit status:
   1    findings at or above --fail-on
   2    usage or configuration
   3    incomplete (something could not be read), and nothing gates
+  4    a fix was not fully applied and verified
   130  interrupted; what was read by then is reported, marked incomplete`
 
 func newRoot(sys System) *cobra.Command {
@@ -115,7 +117,7 @@ func newRoot(sys System) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &providers.Hint{Err: err, Next: "see `" + cmd.CommandPath() + " --help`"}
 	})
-	root.AddCommand(newScan(sys), newExplain(sys), newSnapshot(sys), newDemo(sys), newProbe(sys), newProviders(sys), newVersion(sys))
+	root.AddCommand(newScan(sys), newExplain(sys), newSnapshot(sys), newDemo(sys), newProbe(sys), newUndo(sys), newRecover(sys), newProviders(sys), newVersion(sys))
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd, sys.Getenv) }
 	return root
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -27,11 +28,11 @@ func newDemo(sys System) *cobra.Command {
 		Use:   "demo",
 		Short: "Scan emulated clouds in this process, without any account",
 		Long: `Demo starts an emulated AWS, DigitalOcean and Google Cloud on the loopback interface of this machine, with a small
-organisation in them that has every kind of finding, and scans them through the real SDKs. No account is needed, and
-nothing leaves the machine.
+organisation in them that has every kind of finding, and scans them through the real SDKs; with --fix it mends them too. No
+account is needed, and nothing leaves the machine. What --fix writes ends with the demo, and so does its journal.
 
-Exit status: 1, for there are findings; with --fail-on and --severity as in scan.`,
-		Example: "  cloudaudit demo\n  cloudaudit demo --format sarif\n  cloudaudit demo --output html=demo.html",
+Exit status: 1, for there are findings; with --fail-on, --severity and --fix as in scan.`,
+		Example: "  cloudaudit demo\n  cloudaudit demo --fix --dry-run\n  cloudaudit demo --format sarif\n  cloudaudit demo --output html=demo.html",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			clouds, err := startDemo(cmd.Context())
@@ -40,9 +41,29 @@ Exit status: 1, for there are findings; with --fail-on and --severity as in scan
 			}
 			defer clouds.stop()
 			flags.in.concurrency = 16
+			if flags.mend.fix {
+				// Nothing real is changed: there is nothing to ask, to limit, or to keep for later.
+				flags.mend.yes = true
+				if !cmd.Flags().Changed("max-changes") {
+					flags.mend.maxChanges = 0
+				}
+				state, err := os.MkdirTemp("", "cloudaudit-demo-")
+				if err != nil {
+					return fmt.Errorf("a place for the journal: %w", err)
+				}
+				defer os.RemoveAll(state)
+				getenv := sys.Getenv
+				sys.Getenv = func(name string) string {
+					if name == "XDG_STATE_HOME" {
+						return state
+					}
+					return getenv(name)
+				}
+			}
 			return scan(cmd.Context(), sys, &flags, clouds.sources)
 		},
 	}
+	flags.mend.register(cmd.Flags())
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
 	flags.manners.register(cmd.Flags())

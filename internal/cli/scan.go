@@ -23,6 +23,7 @@ type scanFlags struct {
 	manners
 	probe bool
 	how   probeFlags
+	mend  fixFlags
 }
 
 func newScan(sys System) *cobra.Command {
@@ -50,6 +51,7 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
 	flags.registerProbe(cmd.Flags())
+	flags.mend.register(cmd.Flags())
 	flags.manners.register(cmd.Flags())
 	return cmd
 }
@@ -93,6 +95,13 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 			}
 		}
 	}
+	if err := flags.mend.check(sys, len(flags.in.snapshots) > 0); err != nil {
+		return err
+	}
+	mending, err := flags.mend.options(question.Ports)
+	if err != nil {
+		return err
+	}
 	if sources == nil {
 		if sources, err = sourcesOf(sys, &flags.in, question.Ports, &flags.manners, log); err != nil {
 			return err
@@ -109,6 +118,16 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 		if err := ask(ctx, sys, &flags.manners, report, options, sources, snapshots); err != nil {
 			return err
 		}
+	}
+	rewriters := rewritersOf(&flags.in, sys, sources, snapshots)
+	if flags.mend.fix {
+		m := mender{sys: sys, flags: flags, sources: sources, rewriters: rewriters, options: mending}
+		if report, snapshots, err = m.mend(ctx, question, report, snapshots, options); err != nil {
+			return err
+		}
+	}
+	if err := advise(report, snapshots, rewriters, mending); err != nil {
+		return err
 	}
 	report.Run = run
 	report.Run.Exit = status(ctx, report, gate, flags.out.allowPartial)
@@ -130,6 +149,8 @@ func status(ctx context.Context, r *findings.Report, gate findings.Level, allowP
 	switch {
 	case ctx.Err() != nil:
 		return ExitInterrupted
+	case r.Repair != nil && !r.Repair.OK():
+		return ExitNotFixed
 	case len(r.Findings) > 0 && r.Worst().AtLeast(gate):
 		return ExitFindings
 	case !r.Complete && !allowPartial:

@@ -11,15 +11,22 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
-// ErrLocked is wrapped by the error of Create and Open when another process writes the journal.
-var ErrLocked = errors.New("another process is writing it")
+// ErrLocked is wrapped by the error of Create and Open when another process writes a journal in the same directory.
+var ErrLocked = errors.New("another fix is at work")
 
 // File is an open journal. It is for one goroutine.
 type File struct {
 	file *os.File
 	path string
+	lock *os.File // held while the journal is open: one writer at a time in a directory
+}
+
+// Name returns a path in dir for the journal of the plan with this id, made at now: names sort by time.
+func Name(dir string, now time.Time, plan string) string {
+	return filepath.Join(dir, "fix-"+now.UTC().Format("20060102T150405Z")+"-"+plan[:min(8, len(plan))]+".jsonl")
 }
 
 // Dir returns the place for journals that survives: XDG_STATE_HOME, or ~/.local/state, and cloudaudit in it
@@ -60,26 +67,36 @@ func Open(path string) (*File, error) {
 		}
 	}
 	if err != nil {
-		_ = f.file.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("journal %s: %w", path, err)
 	}
 	return f, nil
 }
 
 func open(path string, flags int) (*File, error) {
-	file, err := os.OpenFile(path, flags|os.O_RDWR|os.O_APPEND, 0o600)
+	if _, err := os.Stat(path); err != nil && flags == 0 {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	dir := filepath.Dir(path)
+	held, err := os.OpenFile(filepath.Join(dir, "fix.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	if err := lock(file); err != nil {
-		_ = file.Close()
+	f := &File{path: path, lock: held}
+	if err = lock(held); err == nil {
+		f.file, err = os.OpenFile(path, flags|os.O_RDWR|os.O_APPEND, 0o600)
+	}
+	if err == nil {
+		err = lock(f.file)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		_ = f.Close()
 		return nil, fmt.Errorf("journal %s: %w", path, err)
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		_ = file.Close()
-		return nil, fmt.Errorf("journal %s: %w", path, err)
-	}
-	return &File{file: file, path: path}, nil
+	return f, nil
 }
 
 // Append writes record as one line of JSON, and returns when it is on the disk.
@@ -101,8 +118,17 @@ func (f *File) write(line []byte) error {
 	return f.file.Sync()
 }
 
-// Close gives the journal free.
-func (f *File) Close() error { return f.file.Close() }
+// Path returns where the journal is.
+func (f *File) Path() string { return f.path }
+
+// Close gives the journal and its directory free.
+func (f *File) Close() error {
+	var err error
+	if f.file != nil {
+		err = f.file.Close()
+	}
+	return errors.Join(err, f.lock.Close())
+}
 
 // Read returns the records of the journal r, in order. Lines that are not JSON are torn: the machine went down before they
 // counted, so they are left out.

@@ -105,8 +105,9 @@ func (w *World) write(rw http.ResponseWriter, r *http.Request, team *Team, token
 			return slices.ContainsFunc(in.OutboundRules, func(want OutboundRule) bool { return same(have, want) })
 		})
 	}
-	if rt.rules {
+	if rt.rules { // what was pending comes into force with the change
 		w.pending = w.Settle
+		team.Scene.Firewalls[at].PendingChanges, team.Scene.Firewalls[at].Status = nil, "succeeded"
 	}
 	rw.WriteHeader(http.StatusNoContent)
 }
