@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cloudaudit/cloudaudit/findings"
 	"github.com/cloudaudit/cloudaudit/findings/escape"
@@ -120,7 +121,7 @@ func (p *printer) remedy(f *outline.Finding) {
 	p.fixes[key] = true
 	for _, c := range f.Fixes[0].Commands {
 		if most := max(2*p.width-8, 40); p.width > 0 && width(c) > most {
-			c = string([]rune(c)[:most]) + " …"
+			c = string([]rune(c)[:min(most, utf8.RuneCountInString(c))]) + " …"
 		}
 		p.line(4, part{"$ " + c, cyan})
 	}
