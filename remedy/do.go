@@ -373,7 +373,7 @@ func (res *Result) verify(p *Plan, h *Hunk, s *cloud.Snapshot) {
 		if l.Ref != res.After.Ref {
 			continue
 		}
-		rest := left(s, l.Ref, p.Target, h.Spare)
+		rest := left(h, l, p.Target)
 		switch {
 		case !rest.IsEmpty():
 			res.Reason = "still open: " + rest.String()

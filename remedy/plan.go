@@ -85,16 +85,18 @@ type Plan struct {
 
 // Hunk is the change of one list.
 type Hunk struct {
-	Scope     cloud.Scope  `json:"scope"`
-	List      cloud.List   `json:"list"`     // as it is before
-	Findings  []string     `json:"findings"` // fingerprints
-	Rules     []cloud.Rule `json:"rules,omitempty"`
-	Spare     traffic.Set  `json:"spare,omitzero"` // what others admit of the target, and keep admitting
-	Serves    []Served     `json:"serves"`         // every endpoint that the list is in front of
-	Terraform []string     `json:"terraform,omitempty"`
-	Quota     *cloud.Quota `json:"quota,omitempty"`
-	Ways      []Way        `json:"ways"` // the first that the cloud keeps is taken
-	Guard     *cloud.Ref   `json:"guards,omitempty"`
+	Scope    cloud.Scope  `json:"scope"`
+	List     cloud.List   `json:"list"`     // as it is before
+	Findings []string     `json:"findings"` // fingerprints
+	Rules    []cloud.Rule `json:"rules,omitempty"`
+	Spare    traffic.Set  `json:"spare,omitzero"` // what others admit of the target, and keep admitting
+	// Spares are, for each of Rules, the part of Spare that is in front of an endpoint that the rule concerns.
+	Spares    []traffic.Set `json:"spares,omitempty"`
+	Serves    []Served      `json:"serves"` // every endpoint that the list is in front of
+	Terraform []string      `json:"terraform,omitempty"`
+	Quota     *cloud.Quota  `json:"quota,omitempty"`
+	Ways      []Way         `json:"ways"` // the first that the cloud keeps is taken
+	Guard     *cloud.Ref    `json:"guards,omitempty"`
 }
 
 // Served is an endpoint behind a list.
@@ -194,6 +196,9 @@ func (p *Plan) Validate() error {
 		if len(h.Ways) == 0 {
 			return fmt.Errorf("plan: the change of %s has no way to make it", h.List.Ref)
 		}
+		if len(h.Spares) != len(h.Rules) {
+			return fmt.Errorf("plan: the change of %s does not say what every rule is to spare", h.List.Ref)
+		}
 	}
 	return nil
 }
@@ -252,8 +257,9 @@ func (pl *planner) choose(findings []Finding) {
 			pl.work = append(pl.work, task{snapshot: s, list: implied(endpoint), endpoint: endpoint, findings: []Finding{f}})
 		case rule == nil:
 			pl.refuse(f, "it is not in the snapshot", "")
-		case list.Owner != nil && !pl.options.Owned:
-			pl.refuse(f, "it belongs to "+list.Owner.By+", which puts every other change back", list.Owner.Instead)
+		case (rule.Owner != nil || list.Owner != nil) && !pl.options.Owned:
+			owner := cmp.Or(rule.Owner, list.Owner)
+			pl.refuse(f, "it belongs to "+owner.By+", where every change of it is to be made", owner.Instead)
 		case rule.Match.Intersect(pl.plan.Target).IsEmpty():
 			pl.refuse(f, "the rule itself admits no internet host for certain: what is in front of it opens it",
 				"change the forwarding rule or the firewall of the balancer in front, or look at what the rule's source holds")
@@ -280,16 +286,23 @@ func (pl *planner) choose(findings []Finding) {
 	}
 }
 
-// find returns what ref names.
+// find returns what ref names. Of a list in several snapshots it takes the one of the scope that it belongs to.
 func (pl *planner) find(ref cloud.Ref) (*cloud.Snapshot, *cloud.List, *cloud.Rule, *cloud.Endpoint) {
+	var in *cloud.Snapshot
+	var list *cloud.List
+	var rule *cloud.Rule
 	for _, s := range pl.snapshots {
 		for _, l := range s.Lists {
-			for i := range l.Rules {
-				if l.Rules[i].Ref == ref {
-					return s, l, &l.Rules[i], nil
-				}
+			i := slices.IndexFunc(l.Rules, func(r cloud.Rule) bool { return r.Ref == ref })
+			if i >= 0 && (list == nil || list.Owner != nil && l.Owner == nil) {
+				in, list, rule = s, l, &l.Rules[i]
 			}
 		}
+	}
+	if list != nil {
+		return in, list, rule, nil
+	}
+	for _, s := range pl.snapshots {
 		for i := range s.Endpoints {
 			if s.Endpoints[i].Ref == ref && implied(&s.Endpoints[i]) != nil {
 				return s, nil, nil, &s.Endpoints[i]
@@ -297,6 +310,31 @@ func (pl *planner) find(ref cloud.Ref) (*cloud.Snapshot, *cloud.List, *cloud.Rul
 		}
 	}
 	return nil, nil, nil, nil
+}
+
+// around returns s with the endpoints of other scopes that list is in front of too.
+func (pl *planner) around(s *cloud.Snapshot, list cloud.Ref) *cloud.Snapshot {
+	out := *s
+	for _, other := range pl.snapshots {
+		if other == s || !slices.ContainsFunc(other.Lists, func(l *cloud.List) bool { return l.Ref == list }) {
+			continue
+		}
+		for _, e := range other.Endpoints {
+			if behind(&e, list) {
+				out.Endpoints = append(slices.Clip(out.Endpoints), e)
+			}
+		}
+	}
+	return &out
+}
+
+// behind says whether list is in front of e.
+func behind(e *cloud.Endpoint, list cloud.Ref) bool {
+	return slices.ContainsFunc(e.Hops, func(h cloud.Hop) bool {
+		return slices.ContainsFunc(h.Layers, func(layer cloud.Layer) bool {
+			return slices.ContainsFunc(layer.Lists, func(l *cloud.List) bool { return l.Ref == list })
+		})
+	})
 }
 
 // implied returns the list that stands for the absence of any in front of e, or nil.
@@ -337,10 +375,14 @@ func (pl *planner) hunk(t *task) {
 		}
 	} else {
 		h.List, h.Quota = *t.list, t.list.Quota
-		h.Spare = pl.spare(t)
+		t.snapshot = pl.around(t.snapshot, t.list.Ref)
+		for i := range t.rules {
+			h.Spares = append(h.Spares, pl.spare(t, &t.rules[i]))
+			h.Spare = h.Spare.Union(h.Spares[i])
+		}
 		h.Serves = serves(t.snapshot, t.list.Ref)
 		ways, err = rewriter.Rewrite(providers.Change{
-			List: t.list, Rules: t.rules, Drop: pl.plan.Target, Keep: pl.plan.Keep, Spare: h.Spare,
+			List: t.list, Rules: t.rules, Drop: pl.plan.Target, Keep: pl.plan.Keep, Spare: h.Spare, Spares: h.Spares,
 		})
 	}
 	if err != nil {
@@ -383,10 +425,15 @@ func (pl *planner) hunk(t *task) {
 // changes says whether the plan is to change r. An implied rule is no rule that anyone could change or spare.
 func (pl *planner) changes(_ *cloud.List, r *cloud.Rule) bool { return r.Implied || pl.rules[r.Ref] }
 
-// spare returns what rules that stay admit of the target, by the list itself or in front of any of its endpoints.
-func (pl *planner) spare(t *task) traffic.Set {
+// spare returns what rules that stay admit of the target, by the list itself or in front of an endpoint, where r is too.
+func (pl *planner) spare(t *task, r *cloud.Rule) traffic.Set {
 	var out traffic.Set
 	for _, place := range paths(t.snapshot, t.snapshot, t.list.Ref, nil) {
+		if !slices.ContainsFunc(place.lists, func(l *cloud.List) bool {
+			return slices.ContainsFunc(l.Rules, func(s cloud.Rule) bool { return s.Ref == r.Ref })
+		}) {
+			continue
+		}
 		_, others := without(place.lists, pl.changes).Admits(pl.plan.Target)
 		out = out.Union(others)
 	}
@@ -397,13 +444,8 @@ func (pl *planner) spare(t *task) traffic.Set {
 func serves(s *cloud.Snapshot, list cloud.Ref) []Served {
 	out := []Served{}
 	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		for _, hop := range e.Hops {
-			for _, layer := range hop.Layers {
-				if slices.ContainsFunc(layer.Lists, func(l *cloud.List) bool { return l.Ref == list }) && !slices.Contains(out, served(e)) {
-					out = append(out, served(e))
-				}
-			}
+		if e := &s.Endpoints[i]; behind(e, list) && !slices.Contains(out, served(e)) {
+			out = append(out, served(e))
 		}
 	}
 	return out

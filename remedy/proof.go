@@ -114,16 +114,21 @@ func without(lists []*cloud.List, changes func(*cloud.List, *cloud.Rule) bool) *
 	return out
 }
 
-// left returns what list by itself admits of target after all, besides spare.
-func left(s *cloud.Snapshot, list cloud.Ref, target, spare traffic.Set) traffic.Set {
-	for _, l := range s.Lists {
-		if l.Ref == list {
-			layer := cloud.Layer{Kind: cloud.Firewall, Lists: []*cloud.List{l}}
-			_, possible := layer.Admits(target.Subtract(spare))
-			return possible
-		}
+// left returns what list, which is that of h as it is now, by itself admits of target after all to those whom the rules
+// concern, besides what is spared.
+func left(h *Hunk, list *cloud.List, target traffic.Set) traffic.Set {
+	admits := func(l *cloud.List, spare traffic.Set) traffic.Set {
+		_, possible := (&cloud.Layer{Lists: []*cloud.List{l}}).Admits(target.Subtract(spare))
+		return possible
 	}
-	return traffic.Set{}
+	if len(h.Rules) == 0 {
+		return admits(list, h.Spare)
+	}
+	var out traffic.Set
+	for i := range h.Rules {
+		out = out.Union(admits(list.For(h.Rules[i].Concerns), h.Spares[i]))
+	}
+	return out
 }
 
 // admission is what one place admits of all packets.
@@ -132,7 +137,8 @@ type admission struct {
 	lists             []*cloud.List
 }
 
-// paths returns what the list by itself, and every layer that it is in, admits in now. The places are those of the same
+// paths returns what the list by itself, for each whom rules of it concern, and every layer that it is in, admits in now.
+// The places are those of the same
 // snapshot before any change, so that equal positions are equal places.
 func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admission {
 	var out []admission
@@ -145,8 +151,15 @@ func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admis
 			continue
 		}
 		for _, m := range now.Lists {
-			if m.Ref == list {
-				add(cloud.Layer{Lists: []*cloud.List{m}})
+			if m.Ref != list {
+				continue
+			}
+			whom := map[string]bool{}
+			for i := range l.Rules {
+				if c := l.Rules[i].Concerns; !whom[c] {
+					whom[c] = true
+					add(cloud.Layer{Lists: []*cloud.List{m.For(c)}})
+				}
 			}
 		}
 	}
