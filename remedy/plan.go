@@ -81,6 +81,14 @@ type Plan struct {
 	Kept    string      `json:"kept"`   // the private sources that are kept, in words
 	Hunks   []Hunk      `json:"hunks"`
 	Refused []Refusal   `json:"refused"`
+	// Unmet are rules that were to be changed and cannot be: what they admit is asked to be closed all the same.
+	Unmet []Unmet `json:"unmet,omitempty"`
+}
+
+// Unmet are rules of a list that cannot be changed.
+type Unmet struct {
+	List  cloud.Ref    `json:"list"`
+	Rules []cloud.Rule `json:"rules"`
 }
 
 // Hunk is the change of one list.
@@ -154,8 +162,11 @@ func New(snapshots []*cloud.Snapshot, findings []Finding, rewriters map[string]p
 	pl := planner{plan: p, snapshots: snapshots, rewriters: rewriters, options: o, rules: map[cloud.Ref]bool{}}
 	pl.choose(findings)
 	for i := range pl.work {
-		pl.hunk(&pl.work[i])
+		if t := &pl.work[i]; !pl.hunk(t) && len(t.rules) > 0 {
+			p.Unmet = append(p.Unmet, Unmet{t.list.Ref, t.rules})
+		}
 	}
+	slices.SortFunc(p.Unmet, func(a, b Unmet) int { return a.List.Compare(b.List) })
 	slices.SortFunc(p.Hunks, func(a, b Hunk) int {
 		return cmp.Or(strings.Compare(a.Scope.String(), b.Scope.String()), a.List.Ref.Compare(b.List.Ref))
 	})
@@ -347,8 +358,8 @@ func implied(e *cloud.Endpoint) *cloud.List {
 	return nil
 }
 
-// hunk plans one task.
-func (pl *planner) hunk(t *task) {
+// hunk plans one task, and says whether it can be met.
+func (pl *planner) hunk(t *task) bool {
 	refuse := func(reason string) {
 		for _, f := range t.findings {
 			pl.refuse(f, reason, "")
@@ -387,7 +398,7 @@ func (pl *planner) hunk(t *task) {
 	}
 	if err != nil {
 		refuse(strings.TrimSuffix(err.Error(), ": "+providers.ErrInexpressible.Error()))
-		return
+		return false
 	}
 	var failed error
 	var loss *traffic.Set // of the first way that would be right, if that is what speaks against it
@@ -411,15 +422,16 @@ func (pl *planner) hunk(t *task) {
 			for _, f := range t.findings {
 				pl.refuse(f, "it would also close "+loss.String(), "consent to that with --allow-loss, or split the rule by hand")
 			}
-			return
+			return false
 		}
 		if failed == nil {
 			failed = errors.New("there is nothing to write")
 		}
 		refuse("no way could be proved right: " + failed.Error())
-		return
+		return false
 	}
 	pl.plan.Hunks = append(pl.plan.Hunks, h)
+	return true
 }
 
 // changes says whether the plan is to change r. An implied rule is no rule that anyone could change or spare.

@@ -114,19 +114,34 @@ func without(lists []*cloud.List, changes func(*cloud.List, *cloud.Rule) bool) *
 	return out
 }
 
-// left returns what list, which is that of h as it is now, by itself admits of target after all to those whom the rules
-// concern, besides what is spared.
-func left(h *Hunk, list *cloud.List, target traffic.Set) traffic.Set {
-	admits := func(l *cloud.List, spare traffic.Set) traffic.Set {
-		_, possible := (&cloud.Layer{Lists: []*cloud.List{l}}).Admits(target.Subtract(spare))
-		return possible
-	}
-	if len(h.Rules) == 0 {
-		return admits(list, h.Spare)
+// left returns what list, which is that of h as s shows it, still admits of what p is about to those whom the rules concern,
+// besides what is spared.
+func left(p *Plan, h *Hunk, s *cloud.Snapshot, list cloud.Ref) traffic.Set {
+	places := paths(s, s, list, nil)
+	elsewhere := func(l *cloud.List, r *cloud.Rule) bool { return l.Ref != list && p.asks(l, r) }
+	has := func(place admission, is func(*cloud.Rule) bool) bool {
+		return slices.ContainsFunc(place.lists, func(l *cloud.List) bool {
+			return l.Ref == list && slices.ContainsFunc(l.Rules, func(r cloud.Rule) bool { return is(&r) })
+		})
 	}
 	var out traffic.Set
+	look := func(spare traffic.Set, is func(*cloud.Rule) bool) (found bool) {
+		for _, place := range places {
+			if has(place, is) {
+				_, possible := without(place.lists, elsewhere).Admits(p.Target.Subtract(spare))
+				out, found = out.Union(possible), true
+			}
+		}
+		return found
+	}
+	if len(h.Rules) == 0 {
+		look(h.Spare, func(*cloud.Rule) bool { return true })
+	}
 	for i := range h.Rules {
-		out = out.Union(admits(list.For(h.Rules[i].Concerns), h.Spares[i]))
+		was := &h.Rules[i]
+		if !look(h.Spares[i], func(r *cloud.Rule) bool { return r.Ref == was.Ref }) { // others have taken its place
+			look(h.Spares[i], func(r *cloud.Rule) bool { return r.Concerns == was.Concerns })
+		}
 	}
 	return out
 }
@@ -137,33 +152,17 @@ type admission struct {
 	lists             []*cloud.List
 }
 
-// paths returns what the list by itself, for each whom rules of it concern, and every layer that it is in, admits in now.
-// The places are those of the same
-// snapshot before any change, so that equal positions are equal places.
+// paths returns what every layer that the list is in admits in now, and what the list by itself does, for each whom rules of
+// it concern: of a list whose rules are for different ones, only for those that no layer tells of. The places are those of
+// the same snapshot before any change, so that equal positions are equal places.
 func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admission {
 	var out []admission
 	add := func(l cloud.Layer) {
 		certain, possible := l.Admits(traffic.All())
 		out = append(out, admission{certain: certain, possible: possible, lists: l.Lists})
 	}
-	for _, l := range was.Lists {
-		if l.Ref != list {
-			continue
-		}
-		for _, m := range now.Lists {
-			if m.Ref != list {
-				continue
-			}
-			whom := map[string]bool{}
-			for i := range l.Rules {
-				if c := l.Rules[i].Concerns; !whom[c] {
-					whom[c] = true
-					add(cloud.Layer{Lists: []*cloud.List{m.For(c)}})
-				}
-			}
-		}
-	}
 	seen := map[string]bool{}
+	told := map[string]bool{} // by Concerns
 	for i, e := range was.Endpoints {
 		for h, hop := range e.Hops {
 			for n, layer := range hop.Layers {
@@ -176,9 +175,33 @@ func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admis
 				if guard != nil {
 					key += e.Ref.String()
 				}
-				if concerned && !seen[key] {
-					seen[key] = true
-					add(now.Endpoints[i].Hops[h].Layers[n])
+				if !concerned || seen[key] {
+					continue
+				}
+				seen[key] = true
+				add(now.Endpoints[i].Hops[h].Layers[n])
+				for _, l := range layer.Lists {
+					for r := range l.Rules {
+						told[l.Rules[r].Concerns] = told[l.Rules[r].Concerns] || l.Ref == list
+					}
+				}
+			}
+		}
+	}
+	for _, l := range was.Lists {
+		if l.Ref != list {
+			continue
+		}
+		several := slices.ContainsFunc(l.Rules, func(r cloud.Rule) bool { return r.Concerns != "" })
+		for _, m := range now.Lists {
+			if m.Ref != list {
+				continue
+			}
+			whom := map[string]bool{}
+			for i := range l.Rules {
+				if c := l.Rules[i].Concerns; !whom[c] && !(several && told[c]) {
+					whom[c] = true
+					add(cloud.Layer{Lists: []*cloud.List{m.For(c)}})
 				}
 			}
 		}
