@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/cloudaudit/cloudaudit/internal/emulate"
@@ -111,5 +110,3 @@ func TestFixerConformance(t *testing.T) {
 		})
 	}
 }
-
-var _ = strings.Contains

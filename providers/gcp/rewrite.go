@@ -190,11 +190,11 @@ func (w *rewriting) carve(r *cloud.Rule, d draft) error {
 	left, ok := without(d.entries(), w.asked)
 	switch {
 	case !ok:
-		return fmt.Errorf("rule %s is for more protocols than a rule can list without the port: %w", label(w.List.Ref, r), providers.ErrInexpressible)
+		return fmt.Errorf("%s is for more protocols than a rule can list without the port: %w", label(w.List.Ref, r), providers.ErrInexpressible)
 	case len(left) == 0:
-		return fmt.Errorf("nothing would be left of rule %s, and it is not deleted: %w", label(w.List.Ref, r), providers.ErrInexpressible)
+		return fmt.Errorf("nothing would be left of %s, and it is not deleted: %w", label(w.List.Ref, r), providers.ErrInexpressible)
 	case d.byName() || !r.Maybe.IsEmpty():
-		return fmt.Errorf("rule %s has a source that is not an address: %w", label(w.List.Ref, r), providers.ErrInexpressible)
+		return fmt.Errorf("%s has a source that is not an address: %w", label(w.List.Ref, r), providers.ErrInexpressible)
 	}
 	w.sorts["cutting the ports out"] = true
 	var asked traffic.Set
@@ -244,7 +244,7 @@ func (w *rewriting) name(d draft, r *cloud.Rule, what string, step int64) error 
 		id := strconv.FormatInt(at, 10)
 		switch {
 		case w.taken[id] && step > 0:
-			return fmt.Errorf("policy %s has no free priority between rule %s and the next: %w", w.List.Name, label(w.List.Ref, r), providers.ErrInexpressible)
+			return fmt.Errorf("policy %s has no free priority between %s and the next: %w", w.List.Name, label(w.List.Ref, r), providers.ErrInexpressible)
 		case w.taken[id]:
 		case skip > 0:
 			skip--
@@ -254,7 +254,7 @@ func (w *rewriting) name(d draft, r *cloud.Rule, what string, step int64) error 
 			return nil
 		}
 	}
-	return fmt.Errorf("policy %s has no free priority before rule %s: %w", w.List.Name, label(w.List.Ref, r), providers.ErrInexpressible)
+	return fmt.Errorf("policy %s has no free priority before %s: %w", w.List.Name, label(w.List.Ref, r), providers.ErrInexpressible)
 }
 
 // cut returns the first n bytes of s, which is ASCII in a name.
