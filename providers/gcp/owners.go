@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"cloud.google.com/go/compute/apiv1/computepb"
@@ -25,18 +26,23 @@ func controller(f *computepb.Firewall) *cloud.Owner {
 			By:      "the Kubernetes Service " + service,
 			Instead: "limit spec.loadBalancerSourceRanges of the Service, or make it of type ClusterIP",
 		}
-	case strings.HasPrefix(name, "k8s-fw-") || strings.HasPrefix(name, "k8s-") || strings.Contains(f.GetDescription(), serviceName):
+	case made(name, "k8s-", "k8s2-") || strings.Contains(f.GetDescription(), serviceName):
 		return &cloud.Owner{
 			By:      "Kubernetes, which made " + name + " for a Service or an Ingress",
 			Instead: "limit spec.loadBalancerSourceRanges of the Service, or make it of type ClusterIP",
 		}
-	case strings.HasPrefix(name, "gke-"):
+	case made(name, "gke-", "gkegw1-"):
 		return &cloud.Owner{
 			By:      "the Google Kubernetes Engine cluster that made " + name,
 			Instead: "change the cluster, or make a firewall rule of your own that denies the port at a smaller priority number",
 		}
 	}
 	return nil
+}
+
+// made says whether a name begins as one of a controller's do.
+func made(name string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // organization returns whose the hierarchical policy with a name and a number is.
