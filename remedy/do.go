@@ -258,7 +258,7 @@ func (h *Hunk) stale(p *Plan, s *cloud.Snapshot) string {
 
 // Check proves h anew, in the way that is tried first, on a snapshot that was read after the plan was made. It is pure.
 func Check(p *Plan, h *Hunk, s *cloud.Snapshot) Proof {
-	return prove(s, h.Ways[0].Way, p.Target, p.Keep, p.asks)
+	return prove(s, h.Ways[0].Way, p.Target, p.Keep, p.asks, h.Rules)
 }
 
 // asks says whether the plan is to change r, or was to, and cannot.

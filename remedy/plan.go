@@ -162,11 +162,11 @@ func New(snapshots []*cloud.Snapshot, findings []Finding, rewriters map[string]p
 	pl := planner{plan: p, snapshots: snapshots, rewriters: rewriters, options: o, rules: map[cloud.Ref]bool{}}
 	pl.choose(findings)
 	for i := range pl.work {
-		if t := &pl.work[i]; !pl.hunk(t) && len(t.rules) > 0 {
-			p.Unmet = append(p.Unmet, Unmet{t.list.Ref, t.rules})
-		}
+		pl.meet(&pl.work[i])
 	}
-	slices.SortFunc(p.Unmet, func(a, b Unmet) int { return a.List.Compare(b.List) })
+	slices.SortFunc(p.Unmet, func(a, b Unmet) int {
+		return cmp.Or(a.List.Compare(b.List), a.Rules[0].Ref.Compare(b.Rules[0].Ref))
+	})
 	slices.SortFunc(p.Hunks, func(a, b Hunk) int {
 		return cmp.Or(strings.Compare(a.Scope.String(), b.Scope.String()), a.List.Ref.Compare(b.List.Ref))
 	})
@@ -358,13 +358,46 @@ func implied(e *cloud.Endpoint) *cloud.List {
 	return nil
 }
 
-// hunk plans one task, and says whether it can be met.
-func (pl *planner) hunk(t *task) bool {
-	refuse := func(reason string) {
-		for _, f := range t.findings {
-			pl.refuse(f, reason, "")
+// meet plans one task; if that cannot be done with all of its rules, then with those that it can be done with.
+func (pl *planner) meet(t *task) {
+	h, why := pl.hunk(t)
+	if h == nil && len(t.rules) > 1 {
+		good := *t
+		good.rules, good.findings = nil, nil
+		for i := range t.rules {
+			one := *t
+			one.rules = t.rules[i : i+1]
+			one.findings = slices.DeleteFunc(slices.Clone(t.findings), func(f Finding) bool { return f.Subject != one.rules[0].Ref })
+			if alone, why := pl.hunk(&one); alone == nil {
+				pl.unmet(&one, why)
+				continue
+			}
+			good.rules, good.findings = append(good.rules, one.rules[0]), append(good.findings, one.findings...)
 		}
+		if t = &good; len(t.rules) == 0 {
+			return
+		}
+		h, why = pl.hunk(t)
 	}
+	if h == nil {
+		pl.unmet(t, why)
+		return
+	}
+	pl.plan.Hunks = append(pl.plan.Hunks, *h)
+}
+
+// unmet refuses what t is about.
+func (pl *planner) unmet(t *task, why Refusal) {
+	for _, f := range t.findings {
+		pl.refuse(f, why.Reason, why.Instead)
+	}
+	if len(t.rules) > 0 {
+		pl.plan.Unmet = append(pl.plan.Unmet, Unmet{t.list.Ref, t.rules})
+	}
+}
+
+// hunk returns the change that meets t, or why there is none.
+func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 	h := Hunk{Scope: t.snapshot.Scope, Rules: t.rules, Serves: []Served{}}
 	for _, f := range t.findings {
 		h.Findings = append(h.Findings, f.Fingerprint)
@@ -397,13 +430,12 @@ func (pl *planner) hunk(t *task) bool {
 		})
 	}
 	if err != nil {
-		refuse(strings.TrimSuffix(err.Error(), ": "+providers.ErrInexpressible.Error()))
-		return false
+		return nil, Refusal{Reason: strings.TrimSuffix(err.Error(), ": "+providers.ErrInexpressible.Error())}
 	}
 	var failed error
 	var loss *traffic.Set // of the first way that would be right, if that is what speaks against it
 	for _, w := range ways {
-		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes)
+		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes, t.rules)
 		if err := proof.Err(); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", w.Name, err))
 			continue
@@ -419,19 +451,14 @@ func (pl *planner) hunk(t *task) bool {
 	}
 	if len(h.Ways) == 0 {
 		if loss != nil {
-			for _, f := range t.findings {
-				pl.refuse(f, "it would also close "+loss.String(), "consent to that with --allow-loss, or split the rule by hand")
-			}
-			return false
+			return nil, Refusal{Reason: "it would also close " + loss.String(), Instead: "consent to that with --allow-loss, or split the rule by hand"}
 		}
 		if failed == nil {
 			failed = errors.New("there is nothing to write")
 		}
-		refuse("no way could be proved right: " + failed.Error())
-		return false
+		return nil, Refusal{Reason: "no way could be proved right: " + failed.Error()}
 	}
-	pl.plan.Hunks = append(pl.plan.Hunks, h)
-	return true
+	return &h, Refusal{}
 }
 
 // changes says whether the plan is to change r. An implied rule is no rule that anyone could change or spare.

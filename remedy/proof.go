@@ -66,8 +66,9 @@ func (p *Proof) words() []string {
 }
 
 // prove applies the edits of w to s one after the other and compares, after each, every path that they concern. What rules
-// that stay admit of target on a path has to stay there; changes says which rules do not stay.
-func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes func(*cloud.List, *cloud.Rule) bool) Proof {
+// that stay admit of target on a path has to stay there; changes says which rules do not stay, and rules are those of them
+// that w is about.
+func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes func(*cloud.List, *cloud.Rule) bool, rules []cloud.Rule) Proof {
 	p := Proof{Why: w.Why}
 	if len(w.Edits) == 0 {
 		p.Left = target
@@ -93,14 +94,21 @@ func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes
 		if i == len(w.Edits)-1 {
 			p.Lost, p.Loss = lost, wrong.Subtract(w.Trifle)
 			for n, after := range paths(s, now, list, e.Guard) {
-				// The rules of other lists have their own proof; those of this one are judged as they are now.
-				_, rest := without(after.lists, func(l *cloud.List, r *cloud.Rule) bool { return l.Ref != list && changes(l, r) }).Admits(target)
+				// Other rules that do not stay have their own proof; those that w is about are judged as they are now.
+				_, rest := without(after.lists, func(l *cloud.List, r *cloud.Rule) bool {
+					return changes(l, r) && !(l.Ref == list && among(rules, r))
+				}).Admits(target)
 				p.Left = p.Left.Union(rest.Subtract(others[n]))
 			}
 			p.Trifle, p.Broken = wrong.Intersect(w.Trifle), ever.Subtract(wrong)
 		}
 	}
 	return p
+}
+
+// among says whether r is one of rules, as they are or as they have become.
+func among(rules []cloud.Rule, r *cloud.Rule) bool {
+	return slices.ContainsFunc(rules, func(m cloud.Rule) bool { return m.Ref == r.Ref || m.Is(r) })
 }
 
 // without returns lists as a layer without the rules that change.
@@ -118,7 +126,7 @@ func without(lists []*cloud.List, changes func(*cloud.List, *cloud.Rule) bool) *
 // besides what is spared.
 func left(p *Plan, h *Hunk, s *cloud.Snapshot, list cloud.Ref) traffic.Set {
 	places := paths(s, s, list, nil)
-	elsewhere := func(l *cloud.List, r *cloud.Rule) bool { return l.Ref != list && p.asks(l, r) }
+	elsewhere := func(l *cloud.List, r *cloud.Rule) bool { return p.asks(l, r) && !(l.Ref == list && among(h.Rules, r)) }
 	has := func(place admission, is func(*cloud.Rule) bool) bool {
 		return slices.ContainsFunc(place.lists, func(l *cloud.List) bool {
 			return l.Ref == list && slices.ContainsFunc(l.Rules, func(r cloud.Rule) bool { return is(&r) })

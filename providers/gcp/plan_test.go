@@ -149,6 +149,42 @@ func TestSpareOfOthers(t *testing.T) {
 	expect(t, s, "other", "v4.tcp reachable/narrow v4.udp reachable/narrow")
 }
 
+// TestOneRuleThatCannotBeChanged: it does not keep the others of its list from being changed.
+func TestOneRuleThatCannotBeChanged(t *testing.T) {
+	w := simple()
+	pr := &w.Projects[0]
+	pr.Firewalls = nil
+	pr.Instances[0].ServiceAccounts = []string{"x@p"}
+	other := machine("other", "us-central1-a", "net", "10.1.0.3", "34.68.1.3")
+	other.ServiceAccounts = []string{"y@p"}
+	pr.Instances = append(pr.Instances, other)
+	all := gce.Match{SrcIPRanges: everyone(), Layer4Configs: []gce.Layer4{{IPProtocol: "all"}}}
+	pr.NetworkPolicies = []gce.Policy{{Name: "np", Network: "net", Rules: []gce.PolicyRule{
+		{Priority: 0, Action: "allow", TargetServiceAccounts: []string{"x@p"}, Match: all},
+		{Priority: 7, Action: "allow", TargetServiceAccounts: []string{"y@p"}, Match: all},
+	}}}
+	plan, p := planned(t, w, remedy.Options{})
+	if len(plan.Hunks) != 1 || len(plan.Hunks[0].Rules) != 1 || len(plan.Unmet) != 1 || len(plan.Refused) == 0 {
+		t.Fatalf("%+v", plan)
+	}
+	for _, r := range plan.Refused {
+		if r.Subject.ID != "np/0" || !strings.Contains(r.Reason, "no free priority before rule 0") {
+			t.Errorf("refused: %+v", r)
+		}
+	}
+	r := runner(p, &discard{})
+	outcome, err := r.Do(t.Context(), plan)
+	if err == nil {
+		err = r.Verify(t.Context(), plan, outcome)
+	}
+	if err != nil || !outcome.OK() {
+		t.Errorf("%+v, %v", outcome, err)
+	}
+	s := read(t, p, "p")
+	expect(t, s, "cache", "v4.tcp reachable/world v4.udp reachable/world")
+	expect(t, s, "other", "v4.tcp blocked v4.udp blocked")
+}
+
 // TestNoRoomForARule: where the project may have no further rule, what can be narrowed is, and the other way is tried, which
 // leaves nothing behind either.
 func TestNoRoomForARule(t *testing.T) {
