@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/cloudaudit/cloudaudit/traffic"
@@ -125,6 +126,20 @@ type Rule struct {
 	// Text is the rule as the cloud's console shows it, in one line, such as "tcp 11211 from pl-1 (office), version 3".
 	Text   string          `json:"text,omitempty"`
 	Native json.RawMessage `json:"native,omitempty"` // the rule as the API gave it, for a fix to restore
+	// Concerns says whom of those that the list is in front of the rule is for, in a form only to be compared: rules with the
+	// same one, and rules without, are for the same. Empty means everybody.
+	Concerns string `json:"concerns,omitempty"`
+	Owner    *Owner `json:"owner,omitempty"` // who changes the rule, where that is not said of the list
+}
+
+// For returns l as those see it whom a rule with that Concerns is for.
+func (l *List) For(concerns string) *List {
+	if !slices.ContainsFunc(l.Rules, func(r Rule) bool { return r.Concerns != "" && r.Concerns != concerns }) {
+		return l
+	}
+	out := *l
+	out.Rules = slices.DeleteFunc(slices.Clone(l.Rules), func(r Rule) bool { return r.Concerns != "" && r.Concerns != concerns })
+	return &out
 }
 
 // List is an ordered list of rules that a cloud changes as one: a security group, a firewall, a policy. Several values may
@@ -138,7 +153,7 @@ type List struct {
 	Quota *Quota `json:"quota,omitempty"` // nil where nothing is known of one
 }
 
-// Owner is a controller that makes a list what it is, and puts a change of it back.
+// Owner is a controller that makes a list or a rule what it is and puts a change of it back, or whoever else is to change it.
 type Owner struct {
 	By      string `json:"by"`      // such as "the DigitalOcean Kubernetes cluster 8d91…"
 	Instead string `json:"instead"` // where to make the change, in one sentence

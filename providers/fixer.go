@@ -20,6 +20,8 @@ type Change struct {
 	// Spare is the part of Drop that other rules admit, of this list or of another in front of the same endpoints, and that
 	// has to stay open: a deny must leave it out.
 	Spare traffic.Set
+	// Spares are, for each of Rules, the part of Spare that is in front of an endpoint that the rule concerns.
+	Spares []traffic.Set
 }
 
 // Way is one way to make a change: edits of the list in an order in which nothing that has to stay is closed, and nothing

@@ -258,11 +258,16 @@ func (h *Hunk) stale(p *Plan, s *cloud.Snapshot) string {
 
 // Check proves h anew, in the way that is tried first, on a snapshot that was read after the plan was made. It is pure.
 func Check(p *Plan, h *Hunk, s *cloud.Snapshot) Proof {
-	return prove(s, h.Ways[0].Way, p.Target, p.Keep, func(l *cloud.List, r *cloud.Rule) bool {
-		return r.Implied || slices.ContainsFunc(p.Hunks, func(h Hunk) bool {
-			return h.List.Ref == l.Ref && slices.ContainsFunc(h.Rules, func(c cloud.Rule) bool { return c.Is(r) })
-		})
-	})
+	return prove(s, h.Ways[0].Way, p.Target, p.Keep, p.asks, h.Rules)
+}
+
+// asks says whether the plan is to change r, or was to, and cannot.
+func (p *Plan) asks(l *cloud.List, r *cloud.Rule) bool {
+	among := func(rules []cloud.Rule) bool {
+		return slices.ContainsFunc(rules, func(c cloud.Rule) bool { return c.Is(r) })
+	}
+	return r.Implied || slices.ContainsFunc(p.Hunks, func(h Hunk) bool { return h.List.Ref == l.Ref && among(h.Rules) }) ||
+		slices.ContainsFunc(p.Unmet, func(u Unmet) bool { return u.List == l.Ref && among(u.Rules) })
 }
 
 // way carries out the steps of a way from at on. It returns the list after what was carried out.
@@ -373,7 +378,7 @@ func (res *Result) verify(p *Plan, h *Hunk, s *cloud.Snapshot) {
 		if l.Ref != res.After.Ref {
 			continue
 		}
-		rest := left(s, l.Ref, p.Target, h.Spare)
+		rest := left(p, h, s, l.Ref)
 		switch {
 		case !rest.IsEmpty():
 			res.Reason = "still open: " + rest.String()

@@ -81,20 +81,30 @@ type Plan struct {
 	Kept    string      `json:"kept"`   // the private sources that are kept, in words
 	Hunks   []Hunk      `json:"hunks"`
 	Refused []Refusal   `json:"refused"`
+	// Unmet are rules that were to be changed and cannot be: what they admit is asked to be closed all the same.
+	Unmet []Unmet `json:"unmet,omitempty"`
+}
+
+// Unmet are rules of a list that cannot be changed.
+type Unmet struct {
+	List  cloud.Ref    `json:"list"`
+	Rules []cloud.Rule `json:"rules"`
 }
 
 // Hunk is the change of one list.
 type Hunk struct {
-	Scope     cloud.Scope  `json:"scope"`
-	List      cloud.List   `json:"list"`     // as it is before
-	Findings  []string     `json:"findings"` // fingerprints
-	Rules     []cloud.Rule `json:"rules,omitempty"`
-	Spare     traffic.Set  `json:"spare,omitzero"` // what others admit of the target, and keep admitting
-	Serves    []Served     `json:"serves"`         // every endpoint that the list is in front of
-	Terraform []string     `json:"terraform,omitempty"`
-	Quota     *cloud.Quota `json:"quota,omitempty"`
-	Ways      []Way        `json:"ways"` // the first that the cloud keeps is taken
-	Guard     *cloud.Ref   `json:"guards,omitempty"`
+	Scope    cloud.Scope  `json:"scope"`
+	List     cloud.List   `json:"list"`     // as it is before
+	Findings []string     `json:"findings"` // fingerprints
+	Rules    []cloud.Rule `json:"rules,omitempty"`
+	Spare    traffic.Set  `json:"spare,omitzero"` // what others admit of the target, and keep admitting
+	// Spares are, for each of Rules, the part of Spare that is in front of an endpoint that the rule concerns.
+	Spares    []traffic.Set `json:"spares,omitempty"`
+	Serves    []Served      `json:"serves"` // every endpoint that the list is in front of
+	Terraform []string      `json:"terraform,omitempty"`
+	Quota     *cloud.Quota  `json:"quota,omitempty"`
+	Ways      []Way         `json:"ways"` // the first that the cloud keeps is taken
+	Guard     *cloud.Ref    `json:"guards,omitempty"`
 }
 
 // Served is an endpoint behind a list.
@@ -152,8 +162,11 @@ func New(snapshots []*cloud.Snapshot, findings []Finding, rewriters map[string]p
 	pl := planner{plan: p, snapshots: snapshots, rewriters: rewriters, options: o, rules: map[cloud.Ref]bool{}}
 	pl.choose(findings)
 	for i := range pl.work {
-		pl.hunk(&pl.work[i])
+		pl.meet(&pl.work[i])
 	}
+	slices.SortFunc(p.Unmet, func(a, b Unmet) int {
+		return cmp.Or(a.List.Compare(b.List), a.Rules[0].Ref.Compare(b.Rules[0].Ref))
+	})
 	slices.SortFunc(p.Hunks, func(a, b Hunk) int {
 		return cmp.Or(strings.Compare(a.Scope.String(), b.Scope.String()), a.List.Ref.Compare(b.List.Ref))
 	})
@@ -193,6 +206,9 @@ func (p *Plan) Validate() error {
 	for _, h := range p.Hunks {
 		if len(h.Ways) == 0 {
 			return fmt.Errorf("plan: the change of %s has no way to make it", h.List.Ref)
+		}
+		if len(h.Spares) != len(h.Rules) {
+			return fmt.Errorf("plan: the change of %s does not say what every rule is to spare", h.List.Ref)
 		}
 	}
 	return nil
@@ -252,8 +268,9 @@ func (pl *planner) choose(findings []Finding) {
 			pl.work = append(pl.work, task{snapshot: s, list: implied(endpoint), endpoint: endpoint, findings: []Finding{f}})
 		case rule == nil:
 			pl.refuse(f, "it is not in the snapshot", "")
-		case list.Owner != nil && !pl.options.Owned:
-			pl.refuse(f, "it belongs to "+list.Owner.By+", which puts every other change back", list.Owner.Instead)
+		case (rule.Owner != nil || list.Owner != nil) && !pl.options.Owned:
+			owner := cmp.Or(rule.Owner, list.Owner)
+			pl.refuse(f, "it belongs to "+owner.By+", where every change of it is to be made", owner.Instead)
 		case rule.Match.Intersect(pl.plan.Target).IsEmpty():
 			pl.refuse(f, "the rule itself admits no internet host for certain: what is in front of it opens it",
 				"change the forwarding rule or the firewall of the balancer in front, or look at what the rule's source holds")
@@ -280,16 +297,23 @@ func (pl *planner) choose(findings []Finding) {
 	}
 }
 
-// find returns what ref names.
+// find returns what ref names. Of a list in several snapshots it takes the one of the scope that it belongs to.
 func (pl *planner) find(ref cloud.Ref) (*cloud.Snapshot, *cloud.List, *cloud.Rule, *cloud.Endpoint) {
+	var in *cloud.Snapshot
+	var list *cloud.List
+	var rule *cloud.Rule
 	for _, s := range pl.snapshots {
 		for _, l := range s.Lists {
-			for i := range l.Rules {
-				if l.Rules[i].Ref == ref {
-					return s, l, &l.Rules[i], nil
-				}
+			i := slices.IndexFunc(l.Rules, func(r cloud.Rule) bool { return r.Ref == ref })
+			if i >= 0 && (list == nil || list.Owner != nil && l.Owner == nil) {
+				in, list, rule = s, l, &l.Rules[i]
 			}
 		}
+	}
+	if list != nil {
+		return in, list, rule, nil
+	}
+	for _, s := range pl.snapshots {
 		for i := range s.Endpoints {
 			if s.Endpoints[i].Ref == ref && implied(&s.Endpoints[i]) != nil {
 				return s, nil, nil, &s.Endpoints[i]
@@ -297,6 +321,31 @@ func (pl *planner) find(ref cloud.Ref) (*cloud.Snapshot, *cloud.List, *cloud.Rul
 		}
 	}
 	return nil, nil, nil, nil
+}
+
+// around returns s with the endpoints of other scopes that list is in front of too.
+func (pl *planner) around(s *cloud.Snapshot, list cloud.Ref) *cloud.Snapshot {
+	out := *s
+	for _, other := range pl.snapshots {
+		if other == s || !slices.ContainsFunc(other.Lists, func(l *cloud.List) bool { return l.Ref == list }) {
+			continue
+		}
+		for _, e := range other.Endpoints {
+			if behind(&e, list) {
+				out.Endpoints = append(slices.Clip(out.Endpoints), e)
+			}
+		}
+	}
+	return &out
+}
+
+// behind says whether list is in front of e.
+func behind(e *cloud.Endpoint, list cloud.Ref) bool {
+	return slices.ContainsFunc(e.Hops, func(h cloud.Hop) bool {
+		return slices.ContainsFunc(h.Layers, func(layer cloud.Layer) bool {
+			return slices.ContainsFunc(layer.Lists, func(l *cloud.List) bool { return l.Ref == list })
+		})
+	})
 }
 
 // implied returns the list that stands for the absence of any in front of e, or nil.
@@ -309,13 +358,46 @@ func implied(e *cloud.Endpoint) *cloud.List {
 	return nil
 }
 
-// hunk plans one task.
-func (pl *planner) hunk(t *task) {
-	refuse := func(reason string) {
-		for _, f := range t.findings {
-			pl.refuse(f, reason, "")
+// meet plans one task; if that cannot be done with all of its rules, then with those that it can be done with.
+func (pl *planner) meet(t *task) {
+	h, why := pl.hunk(t)
+	if h == nil && len(t.rules) > 1 {
+		good := *t
+		good.rules, good.findings = nil, nil
+		for i := range t.rules {
+			one := *t
+			one.rules = t.rules[i : i+1]
+			one.findings = slices.DeleteFunc(slices.Clone(t.findings), func(f Finding) bool { return f.Subject != one.rules[0].Ref })
+			if alone, why := pl.hunk(&one); alone == nil {
+				pl.unmet(&one, why)
+				continue
+			}
+			good.rules, good.findings = append(good.rules, one.rules[0]), append(good.findings, one.findings...)
 		}
+		if t = &good; len(t.rules) == 0 {
+			return
+		}
+		h, why = pl.hunk(t)
 	}
+	if h == nil {
+		pl.unmet(t, why)
+		return
+	}
+	pl.plan.Hunks = append(pl.plan.Hunks, *h)
+}
+
+// unmet refuses what t is about.
+func (pl *planner) unmet(t *task, why Refusal) {
+	for _, f := range t.findings {
+		pl.refuse(f, why.Reason, why.Instead)
+	}
+	if len(t.rules) > 0 {
+		pl.plan.Unmet = append(pl.plan.Unmet, Unmet{t.list.Ref, t.rules})
+	}
+}
+
+// hunk returns the change that meets t, or why there is none.
+func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 	h := Hunk{Scope: t.snapshot.Scope, Rules: t.rules, Serves: []Served{}}
 	for _, f := range t.findings {
 		h.Findings = append(h.Findings, f.Fingerprint)
@@ -337,20 +419,23 @@ func (pl *planner) hunk(t *task) {
 		}
 	} else {
 		h.List, h.Quota = *t.list, t.list.Quota
-		h.Spare = pl.spare(t)
+		t.snapshot = pl.around(t.snapshot, t.list.Ref)
+		for i := range t.rules {
+			h.Spares = append(h.Spares, pl.spare(t, &t.rules[i]))
+			h.Spare = h.Spare.Union(h.Spares[i])
+		}
 		h.Serves = serves(t.snapshot, t.list.Ref)
 		ways, err = rewriter.Rewrite(providers.Change{
-			List: t.list, Rules: t.rules, Drop: pl.plan.Target, Keep: pl.plan.Keep, Spare: h.Spare,
+			List: t.list, Rules: t.rules, Drop: pl.plan.Target, Keep: pl.plan.Keep, Spare: h.Spare, Spares: h.Spares,
 		})
 	}
 	if err != nil {
-		refuse(strings.TrimSuffix(err.Error(), ": "+providers.ErrInexpressible.Error()))
-		return
+		return nil, Refusal{Reason: strings.TrimSuffix(err.Error(), ": "+providers.ErrInexpressible.Error())}
 	}
 	var failed error
 	var loss *traffic.Set // of the first way that would be right, if that is what speaks against it
 	for _, w := range ways {
-		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes)
+		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes, t.rules)
 		if err := proof.Err(); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", w.Name, err))
 			continue
@@ -366,27 +451,28 @@ func (pl *planner) hunk(t *task) {
 	}
 	if len(h.Ways) == 0 {
 		if loss != nil {
-			for _, f := range t.findings {
-				pl.refuse(f, "it would also close "+loss.String(), "consent to that with --allow-loss, or split the rule by hand")
-			}
-			return
+			return nil, Refusal{Reason: "it would also close " + loss.String(), Instead: "consent to that with --allow-loss, or split the rule by hand"}
 		}
 		if failed == nil {
 			failed = errors.New("there is nothing to write")
 		}
-		refuse("no way could be proved right: " + failed.Error())
-		return
+		return nil, Refusal{Reason: "no way could be proved right: " + failed.Error()}
 	}
-	pl.plan.Hunks = append(pl.plan.Hunks, h)
+	return &h, Refusal{}
 }
 
 // changes says whether the plan is to change r. An implied rule is no rule that anyone could change or spare.
 func (pl *planner) changes(_ *cloud.List, r *cloud.Rule) bool { return r.Implied || pl.rules[r.Ref] }
 
-// spare returns what rules that stay admit of the target, by the list itself or in front of any of its endpoints.
-func (pl *planner) spare(t *task) traffic.Set {
+// spare returns what rules that stay admit of the target, by the list itself or in front of an endpoint, where r is too.
+func (pl *planner) spare(t *task, r *cloud.Rule) traffic.Set {
 	var out traffic.Set
 	for _, place := range paths(t.snapshot, t.snapshot, t.list.Ref, nil) {
+		if !slices.ContainsFunc(place.lists, func(l *cloud.List) bool {
+			return slices.ContainsFunc(l.Rules, func(s cloud.Rule) bool { return s.Ref == r.Ref })
+		}) {
+			continue
+		}
 		_, others := without(place.lists, pl.changes).Admits(pl.plan.Target)
 		out = out.Union(others)
 	}
@@ -397,13 +483,8 @@ func (pl *planner) spare(t *task) traffic.Set {
 func serves(s *cloud.Snapshot, list cloud.Ref) []Served {
 	out := []Served{}
 	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		for _, hop := range e.Hops {
-			for _, layer := range hop.Layers {
-				if slices.ContainsFunc(layer.Lists, func(l *cloud.List) bool { return l.Ref == list }) && !slices.Contains(out, served(e)) {
-					out = append(out, served(e))
-				}
-			}
+		if e := &s.Endpoints[i]; behind(e, list) && !slices.Contains(out, served(e)) {
+			out = append(out, served(e))
 		}
 	}
 	return out

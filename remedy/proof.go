@@ -66,8 +66,9 @@ func (p *Proof) words() []string {
 }
 
 // prove applies the edits of w to s one after the other and compares, after each, every path that they concern. What rules
-// that stay admit of target on a path has to stay there; changes says which rules do not stay.
-func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes func(*cloud.List, *cloud.Rule) bool) Proof {
+// that stay admit of target on a path has to stay there; changes says which rules do not stay, and rules are those of them
+// that w is about.
+func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes func(*cloud.List, *cloud.Rule) bool, rules []cloud.Rule) Proof {
 	p := Proof{Why: w.Why}
 	if len(w.Edits) == 0 {
 		p.Left = target
@@ -93,14 +94,21 @@ func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes
 		if i == len(w.Edits)-1 {
 			p.Lost, p.Loss = lost, wrong.Subtract(w.Trifle)
 			for n, after := range paths(s, now, list, e.Guard) {
-				// The rules of other lists have their own proof; those of this one are judged as they are now.
-				_, rest := without(after.lists, func(l *cloud.List, r *cloud.Rule) bool { return l.Ref != list && changes(l, r) }).Admits(target)
+				// Other rules that do not stay have their own proof; those that w is about are judged as they are now.
+				_, rest := without(after.lists, func(l *cloud.List, r *cloud.Rule) bool {
+					return changes(l, r) && !(l.Ref == list && among(rules, r))
+				}).Admits(target)
 				p.Left = p.Left.Union(rest.Subtract(others[n]))
 			}
 			p.Trifle, p.Broken = wrong.Intersect(w.Trifle), ever.Subtract(wrong)
 		}
 	}
 	return p
+}
+
+// among says whether r is one of rules, as they are or as they have become.
+func among(rules []cloud.Rule, r *cloud.Rule) bool {
+	return slices.ContainsFunc(rules, func(m cloud.Rule) bool { return m.Ref == r.Ref || m.Is(r) })
 }
 
 // without returns lists as a layer without the rules that change.
@@ -114,16 +122,36 @@ func without(lists []*cloud.List, changes func(*cloud.List, *cloud.Rule) bool) *
 	return out
 }
 
-// left returns what list by itself admits of target after all, besides spare.
-func left(s *cloud.Snapshot, list cloud.Ref, target, spare traffic.Set) traffic.Set {
-	for _, l := range s.Lists {
-		if l.Ref == list {
-			layer := cloud.Layer{Kind: cloud.Firewall, Lists: []*cloud.List{l}}
-			_, possible := layer.Admits(target.Subtract(spare))
-			return possible
+// left returns what list, which is that of h as s shows it, still admits of what p is about to those whom the rules concern,
+// besides what is spared.
+func left(p *Plan, h *Hunk, s *cloud.Snapshot, list cloud.Ref) traffic.Set {
+	places := paths(s, s, list, nil)
+	elsewhere := func(l *cloud.List, r *cloud.Rule) bool { return p.asks(l, r) && !(l.Ref == list && among(h.Rules, r)) }
+	has := func(place admission, is func(*cloud.Rule) bool) bool {
+		return slices.ContainsFunc(place.lists, func(l *cloud.List) bool {
+			return l.Ref == list && slices.ContainsFunc(l.Rules, func(r cloud.Rule) bool { return is(&r) })
+		})
+	}
+	var out traffic.Set
+	look := func(spare traffic.Set, is func(*cloud.Rule) bool) (found bool) {
+		for _, place := range places {
+			if has(place, is) {
+				_, possible := without(place.lists, elsewhere).Admits(p.Target.Subtract(spare))
+				out, found = out.Union(possible), true
+			}
+		}
+		return found
+	}
+	if len(h.Rules) == 0 {
+		look(h.Spare, func(*cloud.Rule) bool { return true })
+	}
+	for i := range h.Rules {
+		was := &h.Rules[i]
+		if !look(h.Spares[i], func(r *cloud.Rule) bool { return r.Ref == was.Ref }) { // others have taken its place
+			look(h.Spares[i], func(r *cloud.Rule) bool { return r.Concerns == was.Concerns })
 		}
 	}
-	return traffic.Set{}
+	return out
 }
 
 // admission is what one place admits of all packets.
@@ -132,25 +160,17 @@ type admission struct {
 	lists             []*cloud.List
 }
 
-// paths returns what the list by itself, and every layer that it is in, admits in now. The places are those of the same
-// snapshot before any change, so that equal positions are equal places.
+// paths returns what every layer that the list is in admits in now, and what the list by itself does, for each whom rules of
+// it concern: of a list whose rules are for different ones, only for those that no layer tells of. The places are those of
+// the same snapshot before any change, so that equal positions are equal places.
 func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admission {
 	var out []admission
 	add := func(l cloud.Layer) {
 		certain, possible := l.Admits(traffic.All())
 		out = append(out, admission{certain: certain, possible: possible, lists: l.Lists})
 	}
-	for _, l := range was.Lists {
-		if l.Ref != list {
-			continue
-		}
-		for _, m := range now.Lists {
-			if m.Ref == list {
-				add(cloud.Layer{Lists: []*cloud.List{m}})
-			}
-		}
-	}
 	seen := map[string]bool{}
+	told := map[string]bool{} // by Concerns
 	for i, e := range was.Endpoints {
 		for h, hop := range e.Hops {
 			for n, layer := range hop.Layers {
@@ -163,9 +183,33 @@ func paths(was, now *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) []admis
 				if guard != nil {
 					key += e.Ref.String()
 				}
-				if concerned && !seen[key] {
-					seen[key] = true
-					add(now.Endpoints[i].Hops[h].Layers[n])
+				if !concerned || seen[key] {
+					continue
+				}
+				seen[key] = true
+				add(now.Endpoints[i].Hops[h].Layers[n])
+				for _, l := range layer.Lists {
+					for r := range l.Rules {
+						told[l.Rules[r].Concerns] = told[l.Rules[r].Concerns] || l.Ref == list
+					}
+				}
+			}
+		}
+	}
+	for _, l := range was.Lists {
+		if l.Ref != list {
+			continue
+		}
+		several := slices.ContainsFunc(l.Rules, func(r cloud.Rule) bool { return r.Concerns != "" })
+		for _, m := range now.Lists {
+			if m.Ref != list {
+				continue
+			}
+			whom := map[string]bool{}
+			for i := range l.Rules {
+				if c := l.Rules[i].Concerns; !whom[c] && !(several && told[c]) {
+					whom[c] = true
+					add(cloud.Layer{Lists: []*cloud.List{m.For(c)}})
 				}
 			}
 		}

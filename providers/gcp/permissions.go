@@ -31,3 +31,18 @@ func Permissions() []string {
 		"resourcemanager.projects.list",
 	}
 }
+
+// WritePermissions returns the IAM permissions that a fix needs besides Permissions, sorted. A custom role with exactly these
+// is deploy/iam/gcp-fix-role.yaml. compute.networks.updatePolicy is asked of whoever changes a network's firewall rules
+// (https://cloud.google.com/compute/docs/access/iam-permissions).
+func WritePermissions() []string {
+	return []string{
+		"compute.firewallPolicies.update",
+		"compute.firewalls.create",
+		"compute.firewalls.delete",
+		"compute.firewalls.update",
+		"compute.globalOperations.get",
+		"compute.networks.updatePolicy",
+		"compute.regionOperations.get",
+	}
+}

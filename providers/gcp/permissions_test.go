@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudaudit/cloudaudit/internal/emulate"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/gce"
+	"github.com/cloudaudit/cloudaudit/remedy"
 )
 
 // TestPermissions compares what the code says that it needs with the role that the project ships and with what reading
@@ -50,7 +51,42 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("Permissions() (-) and what is asked for (+):\n%s", diff)
 	}
 
-	data, err := os.ReadFile("../../deploy/iam/gcp-read-role.yaml")
+	roleHas(t, "../../deploy/iam/gcp-read-role.yaml", Permissions())
+}
+
+// TestWritePermissions: a role of exactly these permissions is what the fix is documented to need, and every write of a fix
+// and of its undoing is among them.
+func TestWritePermissions(t *testing.T) {
+	roleHas(t, "../../deploy/iam/gcp-fix-role.yaml", WritePermissions())
+	asked := map[string]bool{"compute.networks.updatePolicy": true} // which Google asks of who changes a firewall rule
+	faults := emulate.WithFaults(fixScene(), nil)
+	p := open(t, faults, Config{})
+	plan := planOf(t, p, read(t, p, "p"), remedy.Options{})
+	r := runner(p, &discard{})
+	if _, err := r.Do(t.Context(), plan); err != nil {
+		t.Fatal(err)
+	}
+	history, err := remedy.ReadHistory(r.Journal.(*discard).records)
+	if err == nil {
+		err = r.Undo(t.Context(), history, false)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for operation := range faults.Calls() {
+		if !slices.Contains(Permissions(), operation) {
+			asked[operation] = true
+		}
+	}
+	if diff := cmp.Diff(WritePermissions(), slices.Sorted(maps.Keys(asked))); diff != "" {
+		t.Errorf("WritePermissions() (-) and what is asked for (+):\n%s", diff)
+	}
+}
+
+// roleHas compares a custom role with the permissions that it is to have.
+func roleHas(t *testing.T, file string, want []string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +97,8 @@ func TestPermissions(t *testing.T) {
 	if err := yaml.Unmarshal(data, &role); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Permissions(), role.IncludedPermissions); diff != "" {
-		t.Errorf("Permissions() (-) and the role (+):\n%s", diff)
+	if diff := cmp.Diff(want, role.IncludedPermissions); diff != "" {
+		t.Errorf("permissions (-) and the role (+):\n%s", diff)
 	}
 	if role.Title == "" || role.Stage != "GA" {
 		t.Errorf("the role's title is %q, its stage %q", role.Title, role.Stage)

@@ -10,6 +10,7 @@ import (
 
 	"cloud.google.com/go/compute/apiv1/computepb"
 	"go4.org/netipx"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/traffic"
@@ -39,10 +40,11 @@ func policy(ctx context.Context, project, region string, p effectivePolicy, reso
 	case "HIERARCHY":
 		// The same policy for every project below an organization or folder, and one finding for all of them.
 		l.kind, kind, scope.Account = hierarchical, "firewall-policy", "organization"
+		l.owner = organization(l.name, p.GetName())
 	case "SYSTEM_GLOBAL":
-		l.kind, kind = system, "system-firewall-policy"
+		l.kind, kind, l.owner = system, "system-firewall-policy", ownedByGoogle(l.name)
 	case "SYSTEM_REGIONAL":
-		l.kind, kind, scope.Region = system, "system-firewall-policy", region
+		l.kind, kind, scope.Region, l.owner = system, "system-firewall-policy", region, ownedByGoogle(l.name)
 	case "NETWORK":
 		l.kind = networkPolicy
 	case "NETWORK_REGIONAL":
@@ -83,7 +85,11 @@ func policyRule(ctx context.Context, scope cloud.Scope, policy string, m *comput
 	}
 
 	id := policy + "/" + strconv.Itoa(int(m.GetPriority()))
-	r := rule{Rule: cloud.Rule{Ref: scope.Ref("firewall-policy-rule", id), Name: m.GetRuleName(), Native: native(m)}}
+	r := rule{Rule: cloud.Rule{
+		Ref: scope.Ref("firewall-policy-rule", id), Name: m.GetRuleName(), Native: native(writtenRule(m)),
+		Concerns: concerned(m.GetTargetServiceAccounts(), tags, m.GetTargetResources(), match.GetDestIpRanges(), match.GetDestAddressGroups(),
+			match.GetDestFqdns(), match.GetDestRegionCodes(), match.GetDestThreatIntelligences(), defined(match.GetDestNetworkContext())),
+	}}
 	r.targets = targets{
 		accounts: m.GetTargetServiceAccounts(), secure: tags,
 		// That the rule is ignored is documented for ranges beside such tags, and not for sources of another kind.
@@ -146,6 +152,21 @@ func policyRule(ctx context.Context, scope cloud.Scope, policy string, m *comput
 	r.Text = fmt.Sprintf("%d %s %s from %s%s", m.GetPriority(), verb, s.text(), sourceText(src.names),
 		targetText(m.GetTargetServiceAccounts(), tags, prefixed("network ", baseNames(m.GetTargetResources()))))
 	return r, true
+}
+
+// writtenRule returns what has to be written to make m again.
+func writtenRule(m *computepb.FirewallPolicyRule) *computepb.FirewallPolicyRule {
+	m = proto.CloneOf(m)
+	m.Kind, m.RuleTupleCount = nil, nil
+	if m.GetDescription() == "" {
+		m.Description = nil
+	}
+	return m
+}
+
+// defined returns the words that are not empty.
+func defined(words ...string) []string {
+	return slices.DeleteFunc(words, func(w string) bool { return w == "" })
 }
 
 // inEffect returns the names of the secure tags that are in effect; gone says that there are tags, and none is.

@@ -410,6 +410,10 @@ func (r *reader) keep(key string, l *list) *list {
 	if was, ok := r.interned[key]; ok {
 		return was
 	}
+	if owner := sharedBy(l, r.project); l.owner == nil && owner != nil {
+		l.owner = owner
+		l.finish()
+	}
 	r.interned[key] = l
 	return l
 }
@@ -508,7 +512,7 @@ func (r *reader) snapshot() *cloud.Snapshot {
 		// Two readings of one list differ: it changed in between, or Google left out what does not concern an instance.
 		if seen[l.ref] == nil {
 			seen[l.ref] = map[cloud.Ref]bool{}
-			merged := &cloud.List{Ref: was.Ref, Name: was.Name, Rules: slices.Clone(was.Rules)}
+			merged := &cloud.List{Ref: was.Ref, Name: was.Name, Owner: was.Owner, Rules: slices.Clone(was.Rules)}
 			for _, rule := range was.Rules {
 				seen[l.ref][rule.Ref] = true
 			}

@@ -52,6 +52,7 @@ type list struct {
 	name  string
 	kind  listKind
 	order int32 // priority of the association
+	owner *cloud.Owner
 	rules []rule
 	full  *cloud.List // all rules, whomever they concern
 }
@@ -99,7 +100,7 @@ func firewalls(network string, rules []*computepb.Firewall) *list {
 
 // finish makes the form of l that stands in a snapshot.
 func (l *list) finish() {
-	l.full = &cloud.List{Ref: l.ref, Name: l.name}
+	l.full = &cloud.List{Ref: l.ref, Name: l.name, Owner: l.owner}
 	for i := range l.rules {
 		l.full.Rules = append(l.full.Rules, l.rules[i].Rule)
 	}
@@ -108,7 +109,8 @@ func (l *list) finish() {
 // vpcRule translates one VPC firewall rule.
 func vpcRule(scope cloud.Scope, f *computepb.Firewall, priority int32) rule {
 	r := rule{Rule: cloud.Rule{
-		Ref: scope.Ref("firewall", f.GetName()), Name: f.GetName(), Native: native(f),
+		Ref: scope.Ref("firewall", f.GetName()), Name: f.GetName(), Native: native(written(f)),
+		Concerns: concerned(f.GetTargetTags(), f.GetTargetServiceAccounts(), f.GetDestinationRanges()), Owner: controller(f),
 	}}
 	r.targets = targets{tags: f.GetTargetTags(), accounts: f.GetTargetServiceAccounts()}
 	var s services
@@ -146,6 +148,34 @@ func vpcRule(scope cloud.Scope, f *computepb.Firewall, priority int32) rule {
 	r.Text = fmt.Sprintf("%d %s %s from %s%s", priority, r.Verdict, s.text(), sourceText(from),
 		targetText(prefixed("tag ", f.GetTargetTags()), f.GetTargetServiceAccounts()))
 	return r
+}
+
+// written returns what has to be written to make f again, and nothing that says when it was made.
+func written(f *computepb.Firewall) *computepb.Firewall {
+	f = proto.CloneOf(f)
+	f.Id, f.Kind, f.SelfLink, f.CreationTimestamp = nil, nil, nil, nil
+	if f.GetDescription() == "" {
+		f.Description = nil
+	}
+	return f
+}
+
+// concerned returns whom a rule is for, that is for those who are in one of each list that is not empty, as
+// cloud.Rule.Concerns has it.
+func concerned(lists ...[]string) string {
+	if !slices.ContainsFunc(lists, func(l []string) bool { return len(l) > 0 }) {
+		return ""
+	}
+	sorted := make([][]string, len(lists))
+	for i, l := range lists {
+		sorted[i] = append([]string{}, l...)
+		slices.Sort(sorted[i])
+	}
+	text, err := json.Marshal(sorted)
+	if err != nil {
+		panic(fmt.Sprintf("gcp: strings have no JSON form: %v", err))
+	}
+	return string(text)
 }
 
 // native returns m in Google's own form.

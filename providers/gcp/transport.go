@@ -62,7 +62,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		resp, err := t.once(r)
-		limit, why := t.judge(ctx, resp, err)
+		limit, why := t.judge(r, resp, err)
 		if attempt >= limit {
 			return resp, err
 		}
@@ -79,10 +79,14 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// judge returns how many attempts an outcome is worth, and why.
-func (t *transport) judge(ctx context.Context, resp *http.Response, err error) (attempts int, why string) {
+// judge returns how many attempts an outcome is worth, and why. A write, which has a requestId, is sent again only if it was
+// certainly not carried out: whether one was whose answer got lost is found out by reading.
+func (t *transport) judge(r *http.Request, resp *http.Response, err error) (attempts int, why string) {
+	write := r.URL.Query().Has("requestId")
 	switch {
-	case ctx.Err() != nil:
+	case r.Context().Err() != nil:
+		return 0, ""
+	case write && (err != nil || resp.StatusCode >= 500):
 		return 0, ""
 	case err != nil:
 		return t.patience.broken, err.Error()

@@ -89,7 +89,7 @@ func (p *Project) ruleMessage(r PolicyRule) *computepb.FirewallPolicyRule {
 		Direction: proto.String("INGRESS"), Disabled: proto.Bool(r.Disabled), Description: str(r.Description),
 		TargetType: str(r.TargetType), TargetServiceAccounts: r.TargetServiceAccounts,
 		TargetSecureTags: secureTags(r.TargetSecureTags), SecurityProfileGroup: str(r.SecurityProfileGroup),
-		EnableLogging: proto.Bool(false),
+		EnableLogging: proto.Bool(r.EnableLogging), RuleName: str(r.RuleName),
 		Match: &computepb.FirewallPolicyRuleMatcher{
 			SrcIpRanges: r.Match.SrcIPRanges, SrcFqdns: r.Match.SrcFQDNs, SrcRegionCodes: r.Match.SrcRegionCodes,
 			SrcThreatIntelligences: r.Match.SrcThreatIntelligences, SrcSecureTags: secureTags(r.Match.SrcSecureTags),

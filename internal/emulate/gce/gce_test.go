@@ -223,6 +223,10 @@ func TestAnswersAreGoogles(t *testing.T) {
 		asked[w.Operation(httptest.NewRequest(q.method, q.path, http.NoBody))] = true
 	}
 	for _, o := range slices.Concat(computeOperations, managementOperations) {
+		if o.method != "GET" && o.permission != "compute.instanceGroups.list" && o.permission != "compute.networkEndpointGroups.get" ||
+			strings.Contains(o.permission, "Operations.") {
+			continue // a write, or of one: see TestFirewallWrites and TestPolicyWrites
+		}
 		if !asked[o.permission] && o.permission != "compute.globalNetworkEndpointGroups.get" {
 			t.Errorf("%s %s is not asked for here", o.method, strings.Join(o.path, "/"))
 		}

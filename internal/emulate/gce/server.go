@@ -42,6 +42,7 @@ func (w *World) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		computeError(rw, http.StatusInternalServerError, "backendError", err.Error())
 		return
 	}
+	w.tick()
 	o, vars, ok := find(r)
 	if !ok {
 		rw.Header().Set("Content-Type", "text/html; charset=UTF-8")

@@ -1,5 +1,6 @@
-// Package gce emulates the reading half of Google Cloud: Compute Engine v1, the address groups of Network Security v1 and
-// the project tree of Resource Manager v3, over HTTP, from a scene held in memory.
+// Package gce emulates what is read and written of Google Cloud: Compute Engine v1, whose firewall rules and policies can be
+// changed, the address groups of Network Security v1 and the project tree of Resource Manager v3, over HTTP, from a scene
+// held in memory.
 //
 // Every answer of Compute Engine is built as a computepb message, so nothing that Google's own description does not name
 // can be served.
@@ -17,7 +18,8 @@ import (
 // names of Google's JSON where there are any.
 //
 // It takes the three APIs under any path prefix: Compute Engine below "…/compute/v1/", Network Security below "…/v1/" and
-// Resource Manager below "…/v3/". Once it has served a request it is safe for concurrent use, and must not be changed.
+// Resource Manager below "…/v3/". It is safe for concurrent use; its fields are set before the first request, or between two
+// when there are none under way.
 type World struct {
 	Organization string    `yaml:"organization"` // its number, such as "123456789012"; empty: none
 	Folders      []Folder  `yaml:"folders"`
@@ -26,11 +28,14 @@ type World struct {
 	PageSize    int      `yaml:"page_size"`   // no page holds more than this; 0: what the caller asks for, at most 500
 	Unreachable []string `yaml:"unreachable"` // scopes that no list reaches, such as "zones/us-central1-b"
 	NoMasks     bool     `yaml:"no_masks"`    // answer 400 to a request that names the fields it wants
+	Settle      int      `yaml:"settle"`      // so many requests later a write is in force, and an error shows in its operation
 
-	mu        sync.Mutex
-	throttles int
-	completed bool
-	wrong     error
+	mu         sync.Mutex
+	throttles  int
+	operations []*work
+	requests   map[string]*work // by the request's id
+	completed  bool
+	wrong      error
 }
 
 // Folder is a folder of the organization.
@@ -50,6 +55,7 @@ type Project struct {
 	State           string `yaml:"state"`            // empty: ACTIVE
 	Host            string `yaml:"host"`             // the Shared VPC host project, if it is a service project
 	ComputeDisabled bool   `yaml:"compute_disabled"` // the Compute Engine API was never switched on
+	FirewallQuota   int    `yaml:"firewall_quota"`   // how many firewall rules it may have; 0: any number
 
 	Networks               []Network              `yaml:"networks"`
 	Firewalls              []Firewall             `yaml:"firewalls"`
@@ -93,6 +99,13 @@ type Firewall struct {
 	TargetServiceAccounts []string   `yaml:"targetServiceAccounts"`
 	Allowed               []Protocol `yaml:"allowed"`
 	Denied                []Protocol `yaml:"denied"`
+	LogConfig             LogConfig  `yaml:"logConfig"`
+}
+
+// LogConfig says what is logged of a firewall rule.
+type LogConfig struct {
+	Enable   bool   `yaml:"enable"`
+	Metadata string `yaml:"metadata"`
 }
 
 // Protocol is one entry of a firewall rule's allowed or denied list.
@@ -152,6 +165,8 @@ type PolicyRule struct {
 	Direction             string      `yaml:"direction"`
 	Disabled              bool        `yaml:"disabled"`
 	Description           string      `yaml:"description"`
+	RuleName              string      `yaml:"ruleName"`
+	EnableLogging         bool        `yaml:"enableLogging"`
 	Match                 Match       `yaml:"match"`
 	TargetType            string      `yaml:"targetType"`
 	TargetResources       []string    `yaml:"targetResources"`
