@@ -224,7 +224,7 @@ func (f *finder) latent(s *cloud.Snapshot) {
 			if r.Verdict != cloud.Allow || r.Implied || f.covered[r.Ref] || f.open[r.Ref] != nil {
 				continue
 			}
-			admits := r.Match.Intersect(f.target)
+			admits := decides(list, r).Intersect(f.target)
 			sources := admits.Sources()
 			large := false
 			for _, family := range []traffic.Family{traffic.V4, traffic.V6} {
@@ -243,6 +243,20 @@ func (f *finder) latent(s *cloud.Snapshot) {
 			f.open[r.Ref] = o
 		}
 	}
+}
+
+// decides returns what gets as far as r for those whom it concerns, and matches it: a deny in front of it closes it.
+func decides(list *cloud.List, r *cloud.Rule) traffic.Set {
+	out := r.Match
+	for _, before := range list.For(r.Concerns).Rules {
+		if before.Ref == r.Ref {
+			break
+		}
+		if before.Verdict != cloud.Allow {
+			out = out.Subtract(before.Match)
+		}
+	}
+	return out
 }
 
 // finish sorts exposures and findings and joins them.

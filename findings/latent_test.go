@@ -40,3 +40,29 @@ func TestLatentBehindABalancer(t *testing.T) {
 		}
 	}
 }
+
+// TestLatentBehindADeny: a rule that a deny in front of it closes opens nothing, and one that is asked first does.
+func TestLatentBehindADeny(t *testing.T) {
+	scope := cloud.Scope{Provider: "gcp", Account: "1"}
+	from, to := traffic.TCP.All()
+	all := traffic.Of(traffic.Internet(), from, to)
+	rule := func(id string, v cloud.Verdict, match traffic.Set, concerns string) cloud.Rule {
+		return cloud.Rule{Ref: scope.Ref("firewall", id), Verdict: v, Match: match, Concerns: concerns}
+	}
+	allow := rule("allow", cloud.Allow, all, "web")
+	for name, c := range map[string]struct {
+		rules []cloud.Rule
+		want  int
+	}{
+		"before":     {[]cloud.Rule{rule("deny", cloud.Deny, all, "web"), allow}, 0},
+		"everybody":  {[]cloud.Rule{rule("deny", cloud.Deny, all, ""), allow}, 0},
+		"after":      {[]cloud.Rule{allow, rule("deny", cloud.Deny, all, "web")}, 1},
+		"for others": {[]cloud.Rule{rule("deny", cloud.Deny, all, "db"), allow}, 1},
+		"other port": {[]cloud.Rule{rule("deny", cloud.Deny, traffic.Of(traffic.Internet(), traffic.UDP.Port(11211), traffic.UDP.Port(11211)), "web"), allow}, 1},
+	} {
+		s := &cloud.Snapshot{Scope: scope, Lists: []*cloud.List{{Ref: scope.Ref("network", "n"), Rules: c.rules}}}
+		if got := Find(cloud.Question{Ports: []uint16{11211}}, []*cloud.Snapshot{s}).Findings; len(got) != c.want {
+			t.Errorf("%s: %d findings, want %d", name, len(got), c.want)
+		}
+	}
+}

@@ -50,14 +50,16 @@ func (k KeepPrivate) sources() *netipx.IPSet {
 	return privateUse()
 }
 
-// privateUse returns the addresses of hosts that are not on the internet: RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291.
-func privateUse() *netipx.IPSet {
+// PrivateUse returns the networks of hosts that are not on the internet: RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291.
+func PrivateUse() []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"} {
 		out = append(out, netip.MustParsePrefix(p))
 	}
-	return traffic.IPs(out...)
+	return out
 }
+
+func privateUse() *netipx.IPSet { return traffic.IPs(PrivateUse()...) }
 
 // Options say how to mend.
 type Options struct {

@@ -44,7 +44,7 @@ func (x *fixFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&x.allowLoss, "allow-loss", false, "with --fix: also make changes that close more than was asked; the plan says what")
 	f.BoolVar(&x.attach, "attach-firewall", false, "with --fix: also put a firewall in front of droplets that have none")
 	f.BoolVar(&x.owned, "fix-owned", false, "with --fix: also change what a controller such as Kubernetes owns, and may put back")
-	f.StringSliceVar(&x.keepPrivate, "keep-private", []string{"auto"}, "with --fix: private `sources` that keep their access: auto, none, or networks")
+	f.StringSliceVar(&x.keepPrivate, "keep-private", []string{"auto"}, "with --fix: `sources` that keep their access: none; networks; or auto, every private network, also beside others")
 	f.StringVar(&x.journal, "journal", "", "with --fix: write the `file` that undoes it here (default: a new one in the state directory)")
 	f.DurationVar(&x.confirmWithin, "confirm-within", 0, "with --fix: undo everything after this `duration`, such as 10m, unless it is confirmed")
 }
@@ -86,19 +86,26 @@ func (x *fixFlags) options(ports []uint16) (remedy.Options, error) {
 	return o, err
 }
 
+// keepPrivate reads --keep-private: auto alone is the zero value, and beside networks it adds to them.
 func keepPrivate(values []string) (remedy.KeepPrivate, error) {
 	var out remedy.KeepPrivate
+	if len(values) == 1 && values[0] == "auto" {
+		return out, nil
+	}
+	if len(values) == 1 && values[0] == "none" {
+		out.None = true
+		return out, nil
+	}
 	for _, v := range values {
-		switch {
-		case len(values) == 1 && v == "auto":
-			return out, nil
-		case len(values) == 1 && v == "none":
-			out.None = true
-			return out, nil
+		if v == "auto" {
+			out.Networks = append(out.Networks, remedy.PrivateUse()...)
+			continue
 		}
 		prefix, err := netip.ParsePrefix(v)
 		if err != nil {
-			return out, &providers.Hint{Err: fmt.Errorf("--keep-private %q: want auto, none, or networks", v), Next: "for example --keep-private 10.0.0.0/8,fd00::/8"}
+			return out, &providers.Hint{
+				Err: fmt.Errorf("--keep-private %q: want auto, none, or networks", v), Next: "for example --keep-private 10.0.0.0/8,fd00::/8, or auto,35.191.0.0/16",
+			}
 		}
 		out.Networks = append(out.Networks, prefix.Masked())
 	}

@@ -26,7 +26,7 @@ type File struct {
 
 // Name returns a path in dir for the journal of the plan with this id, made at now: names sort by time.
 func Name(dir string, now time.Time, plan string) string {
-	return filepath.Join(dir, "fix-"+now.UTC().Format("20060102T150405Z")+"-"+plan[:min(8, len(plan))]+".jsonl")
+	return filepath.Join(dir, "fix-"+now.UTC().Format("20060102T150405.000Z")+"-"+plan[:min(8, len(plan))]+".jsonl")
 }
 
 // Dir returns the place for journals that survives: XDG_STATE_HOME, or ~/.local/state, and cloudaudit in it
