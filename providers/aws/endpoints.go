@@ -115,7 +115,7 @@ func (b *builder) groupList(id string) *cloud.List {
 		}}
 		return l
 	}
-	l.Name = g.name
+	l.Name, l.Owner, l.Quota = g.name, ownerOf(g), b.r.quota(g)
 	for i := range g.rules {
 		v := &g.rules[i]
 		match, maybe, why := b.r.sources(v)
