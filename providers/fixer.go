@@ -72,6 +72,12 @@ type Fixer interface {
 	Apply(ctx context.Context, e cloud.Edit) (cloud.Edit, error)
 }
 
+// Watcher is a Fixer that reads some lists only in part while they open nothing that is asked about.
+type Watcher interface {
+	// Watch makes every later Read read these lists whole, so that they can be compared with what they were.
+	Watch(lists []cloud.Ref)
+}
+
 var (
 	// ErrInexpressible is wrapped by errors that say that a cloud has no rule for what is asked.
 	ErrInexpressible = errors.New("cannot be expressed")
