@@ -117,7 +117,7 @@ func (r *region) readRuleIDs(ctx context.Context) {
 	var ids []string
 	for _, id := range sorted(r.groups) {
 		g := r.groups[id]
-		g.asked = behind[id] && len(g.rules) > 0 || slices.ContainsFunc(g.rules, func(v rule) bool {
+		g.asked = (behind[id] || r.watched(id)) && len(g.rules) > 0 || slices.ContainsFunc(g.rules, func(v rule) bool {
 			match, maybe, _ := r.sources(&v)
 			from, to, _ := v.services()
 			return !traffic.Of(traffic.UnionIPs(match, maybe), from, to).Intersect(asked).IsEmpty()
@@ -151,6 +151,18 @@ func (r *region) readRuleIDs(ctx context.Context) {
 		slices.SortFunc(rules[id], func(a, b rule) int { return strings.Compare(a.id, b.id) })
 	}
 }
+
+// Watch makes Read name all rules of these groups by their ids, whatever they admit.
+func (p *Provider) Watch(lists []cloud.Ref) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ref := range lists {
+		p.watching[ref] = true
+	}
+}
+
+// watched says whether the rules of a group are to be named by their ids, whatever they admit.
+func (r *region) watched(id string) bool { return r.watching[r.scope.Ref("security-group", id)] }
 
 // asked returns the packets that will be asked about.
 func (r *region) asked() traffic.Set {
