@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lightsail"
 	lightsailtypes "github.com/aws/aws-sdk-go-v2/service/lightsail/types"
 	smithy "github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/providers"
@@ -136,6 +137,12 @@ func codeOf(err error) string {
 	return ""
 }
 
+// refused says whether AWS answered that it did not do what it was asked.
+func refused(err error) bool {
+	var response *smithyhttp.ResponseError
+	return errors.As(err, &response) && response.HTTPStatusCode() >= 400 && response.HTTPStatusCode() < 500
+}
+
 // list reads the rules of a group.
 func (w *writer) list(ctx context.Context, id string) (*cloud.List, error) {
 	const action = "ec2:DescribeSecurityGroupRules"
@@ -217,6 +224,10 @@ func (w *writer) group(ctx context.Context, e cloud.Edit) (cloud.Edit, error) {
 			return e, fmt.Errorf("%s: %s: %w", action, causeOf(err), providers.ErrInexpressible)
 		case code == "InvalidPermission.Duplicate", strings.HasSuffix(code, ".NotFound"):
 			tolerated = true // if it is as it should be
+		case !refused(err):
+			// Whoever looks next is to see what became of it, so this waits as if it had been carried out.
+			_, _, _ = w.poll(ctx, triesAfter, read, func(l *cloud.List) bool { return ended(l, &now) })
+			fallthrough
 		default:
 			return e, failure(action, err)
 		}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/internal/emulate"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/ec2"
 	"github.com/cloudaudit/cloudaudit/providers"
@@ -100,7 +99,8 @@ func TestFixerConformance(t *testing.T) {
 		"changes that show late":            {fixScene, func(w *ec2.World) { w.Settle = 3 }, remedy.KeepPrivate{}, false},
 		"a source that cannot be changed":   {fixScene, func(w *ec2.World) { w.KeepsIPv6 = true }, remedy.KeepPrivate{}, false},
 		"all protocols":                     {fixScene, everything, remedy.KeepPrivate{}, true},
-		"a group that is full when changed": {fixScene, func(w *ec2.World) { w.RulesPerGroup = 13 }, remedy.KeepPrivate{}, false},
+		"60 of 60 rules at the peak":        {fixScene, func(w *ec2.World) { fill(w, 60-15) }, remedy.KeepPrivate{}, false},
+		"room without link-local sources":   {fixScene, func(w *ec2.World) { fill(w, 60-13) }, remedy.KeepPrivate{}, false},
 		"Lightsail":                         {lightsailScene, func(*ec2.World) {}, remedy.KeepPrivate{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,6 +114,17 @@ func TestFixerConformance(t *testing.T) {
 				},
 				Options: remedy.Options{Ports: []uint16{11211}, KeepPrivate: c.keep}, Writes: isWrite, AllowLoss: c.loss,
 			})
+		})
+	}
+}
+
+// fill adds n rules of IPv4 to the first group.
+func fill(w *ec2.World, n int) {
+	r := w.Accounts[0].Regions[0]
+	for i := range n {
+		port := 20000 + i
+		r.SecurityGroupRules = append(r.SecurityGroupRules, ec2.SecurityGroupRule{
+			SecurityGroupRuleID: fmt.Sprint("sgr-fill-", i), GroupID: "sg-1", GroupOwnerID: testAccount, IPProtocol: "tcp", FromPort: &port, ToPort: &port, CidrIPv4: "1.1.1.1/32",
 		})
 	}
 }
@@ -181,7 +192,7 @@ func runner(f providers.Fixer, j remedy.Journal) *remedy.Runner {
 }
 
 // mend carries out plan and verifies it, and returns the journal.
-func mend(t testing.TB, f providers.Fixer, plan *remedy.Plan, loss bool) (*remedy.Runner, *kept) {
+func mend(t failer, f providers.Fixer, plan *remedy.Plan, loss bool) (*remedy.Runner, *kept) {
 	t.Helper()
 	j := &kept{}
 	r := runner(f, j)
@@ -196,7 +207,7 @@ func mend(t testing.TB, f providers.Fixer, plan *remedy.Plan, loss bool) (*remed
 	return r, j
 }
 
-func undo(t testing.TB, r *remedy.Runner, j *kept) {
+func undo(t failer, r *remedy.Runner, j *kept) {
 	t.Helper()
 	h, err := remedy.ReadHistory(j.records)
 	if err == nil {
@@ -207,4 +218,10 @@ func undo(t testing.TB, r *remedy.Runner, j *kept) {
 	}
 }
 
-var _ cloud.Ref
+// failer is a test, or one draw of it.
+type failer interface {
+	Helper()
+	Context() context.Context
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
