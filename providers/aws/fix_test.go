@@ -94,14 +94,14 @@ func TestFixerConformance(t *testing.T) {
 		keep  remedy.KeepPrivate
 		loss  bool
 	}{
-		"ranges, ports, both families":      {fixScene, func(*ec2.World) {}, remedy.KeepPrivate{}, false},
-		"rules of which nothing remains":    {fixScene, func(*ec2.World) {}, remedy.KeepPrivate{None: true}, false},
-		"changes that show late":            {fixScene, func(w *ec2.World) { w.Settle = 3 }, remedy.KeepPrivate{}, false},
-		"a source that cannot be changed":   {fixScene, func(w *ec2.World) { w.KeepsIPv6 = true }, remedy.KeepPrivate{}, false},
-		"all protocols":                     {fixScene, everything, remedy.KeepPrivate{}, true},
-		"60 of 60 rules at the peak":        {fixScene, func(w *ec2.World) { fill(w, 60-15) }, remedy.KeepPrivate{}, false},
-		"room without link-local sources":   {fixScene, func(w *ec2.World) { fill(w, 60-13) }, remedy.KeepPrivate{}, false},
-		"Lightsail":                         {lightsailScene, func(*ec2.World) {}, remedy.KeepPrivate{}, false},
+		"ranges, ports, both families":    {fixScene, func(*ec2.World) {}, remedy.KeepPrivate{}, false},
+		"rules of which nothing remains":  {fixScene, func(*ec2.World) {}, remedy.KeepPrivate{None: true}, false},
+		"changes that show late":          {fixScene, func(w *ec2.World) { w.Settle = 3 }, remedy.KeepPrivate{}, false},
+		"a source that cannot be changed": {fixScene, func(w *ec2.World) { w.KeepsIPv6 = true }, remedy.KeepPrivate{}, false},
+		"all protocols":                   {fixScene, everything, remedy.KeepPrivate{}, true},
+		"60 of 60 rules at the peak":      {fixScene, func(w *ec2.World) { fill(w, 60-15) }, remedy.KeepPrivate{}, false},
+		"room without link-local sources": {fixScene, func(w *ec2.World) { fill(w, 60-13) }, remedy.KeepPrivate{}, false},
+		"Lightsail":                       {lightsailScene, func(*ec2.World) {}, remedy.KeepPrivate{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

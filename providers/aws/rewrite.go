@@ -27,7 +27,7 @@ const mostTags = 50
 type rewriting struct {
 	providers.Change
 	region  *region
-	inPlace bool // a rule none of whose ports remain takes the first private source that is kept
+	inPlace bool // a rule of IPv6 none of whose ports remain takes the first private source that is kept, as one of IPv4 does
 	local   bool // link-local sources are kept too
 	covered traffic.Set
 	next    int // numbers new rules
@@ -41,8 +41,8 @@ type perFamily struct{ v4, v6 int }
 // tags live on; it takes a rule away only if nothing of it remains. Rules are of one source each, so that nothing else of
 // the group is touched.
 //
-// Where a cloud that speaks like AWS does not change a rule's source, rules are made anew. If that takes more rules than a
-// group may have, link-local sources, which no router forwards, are not kept.
+// Clouds that speak like AWS may not change the source of a rule of IPv6; there it is made anew. If all that takes more
+// rules than a group may have, link-local sources, which no router forwards, are not kept.
 func (p *Provider) Rewrite(c providers.Change) ([]providers.Way, error) {
 	if c.List.Ref.Kind == "lightsail-firewall" {
 		return rewritePorts(c)
@@ -115,11 +115,11 @@ func (w *rewriting) way() (providers.Way, error) {
 			return false
 		})
 		second := cloud.Edit{List: w.List.Ref, Old: []cloud.Rule{*r}}
-		if len(pieces) > 0 && (pieces[0].prefix() == n.prefix() || w.inPlace) {
+		if len(pieces) > 0 && (pieces[0].prefix() == n.prefix() || w.inPlace || n.CidrIPv6 == "") {
 			second.New = []cloud.Rule{w.rule(&pieces[0], r.Ref.ID)}
 			pieces = pieces[1:]
 		} else if len(pieces) > 0 {
-			way.Name = "making the rules anew"
+			way.Name = "making rules of IPv6 anew"
 		}
 		if len(pieces) > 0 {
 			first := cloud.Edit{List: w.List.Ref}
