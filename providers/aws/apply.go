@@ -32,7 +32,7 @@ var (
 // (https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html). Waits double from a quarter of a second.
 const (
 	triesBefore = 4 // until the list is what an edit starts from
-	triesAfter  = 9 // until it is what a write made of it
+	triesAfter  = 8 // until it is what a write made of it
 	firstWait   = 250 * time.Millisecond
 )
 
