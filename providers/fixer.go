@@ -35,6 +35,8 @@ type Way struct {
 	// of Keep that a way loses is a loss, and needs consent.
 	Trifle traffic.Set `json:"trifle,omitzero"`
 	Why    string      `json:"why,omitempty"`
+	// Instead says, for a way that loses something, what can be done to lose less, in one sentence.
+	Instead string `json:"instead,omitempty"`
 }
 
 // Rewriter computes what to write, without writing or reading anything. It is pure: equal changes give equal ways.

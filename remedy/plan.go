@@ -497,6 +497,9 @@ func served(e *cloud.Endpoint) Served { return Served{Ref: e.Ref, Name: e.Name, 
 // words says what a way does, what it costs, and who else is concerned.
 func (pl *planner) words(h *Hunk, w providers.Way, proof Proof) []string {
 	out := proof.words()
+	if !proof.Loss.IsEmpty() && w.Instead != "" {
+		out = append(out, w.Instead)
+	}
 	if h.Guard == nil && !pl.options.KeepPrivate.None {
 		out = append(out, "Private sources that the rules admitted keep their access: "+pl.plan.Kept+".")
 	} else if pl.options.KeepPrivate.None {

@@ -140,6 +140,9 @@ func TestFixVectors(t *testing.T) {
 			if len(plan.Hunks) != 1 || plan.Hunks[0].Lossy() == v.Exact {
 				t.Fatalf("%s: plan %+v", v.Title, plan)
 			}
+			if words := strings.Join(plan.Hunks[0].Ways[0].Proof.Words, " "); strings.Contains(words, "To lose less") == v.Exact {
+				t.Errorf("the words are %s", words)
+			}
 			before, was := answers(here), stored(here, true)
 			if !v.Exact {
 				outcome, err := runner(p, &kept{}).Do(t.Context(), plan)

@@ -23,6 +23,11 @@ const originTag = "cloudaudit:rule"
 // mostTags is how many tags a resource may have (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html).
 const mostTags = 50
 
+// instead is what can be done about a rule for all protocols, of which a group's rules cannot say "all but these ports".
+const instead = "To lose less: add a rule for each further protocol that is used, such as 47 (GRE), 50 (ESP), 51 (AH) or 132 (SCTP), before " +
+	"this; put the rules into a second group on the same interfaces; deny the ports in the network ACL of a subnet without " +
+	"NAT gateways, balancers and functions, whose replies it would cut off; or make memcached listen on 127.0.0.1 (-l) and not on UDP (-U 0)."
+
 // rewriting gathers the edits of one change of a security group.
 type rewriting struct {
 	providers.Change
@@ -137,6 +142,12 @@ func (w *rewriting) way() (providers.Way, error) {
 		if len(second.New) == 0 {
 			w.count.add(n, -1)
 		}
+	}
+	if slices.ContainsFunc(w.Rules, func(r cloud.Rule) bool {
+		n, err := nativeOf(&r)
+		return err == nil && n.IPProtocol == "-1"
+	}) {
+		way.Instead = instead
 	}
 	if !w.local {
 		from, to, _ := allServices()
