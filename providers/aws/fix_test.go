@@ -71,9 +71,12 @@ lightsail_instances:
 
 func noWait(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
-func fixer(t testing.TB, w *ec2.World, match func(string, *http.Request) emulate.Fault) (*aws.Provider, *emulate.Faults) {
+func fixer(t testing.TB, w *ec2.World, match func(string, *http.Request) emulate.Fault, ports ...uint16) (*aws.Provider, *emulate.Faults) {
 	t.Helper()
-	return serve(t, w, testAccount, aws.Config{Regions: []string{"us-east-1"}, Ports: []uint16{11211}, Sleep: noWait}, match)
+	if len(ports) == 0 {
+		ports = []uint16{11211}
+	}
+	return serve(t, w, testAccount, aws.Config{Regions: []string{"us-east-1"}, Ports: ports, Sleep: noWait}, match)
 }
 
 func isWrite(op string) bool {
@@ -101,18 +104,27 @@ func TestFixerConformance(t *testing.T) {
 		"all protocols":                   {fixScene, everything, remedy.KeepPrivate{}, true},
 		"60 of 60 rules at the peak":      {fixScene, func(w *ec2.World) { fill(w, 60-15) }, remedy.KeepPrivate{}, false},
 		"room without link-local sources": {fixScene, func(w *ec2.World) { fill(w, 60-13) }, remedy.KeepPrivate{}, false},
-		"Lightsail":                       {lightsailScene, func(*ec2.World) {}, remedy.KeepPrivate{}, false},
+		"several ports":                   {fixScene, everything, remedy.KeepPrivate{}, true},
+		"Lightsail, all protocols": {lightsailScene, func(w *ec2.World) {
+			p := &w.Accounts[0].Regions[0].LightsailInstances[0].Networking.Ports[0]
+			p.Protocol, p.CidrListAliases = "all", []string{"lightsail-connect"}
+		}, remedy.KeepPrivate{}, true},
+		"Lightsail": {lightsailScene, func(*ec2.World) {}, remedy.KeepPrivate{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			ports := []uint16{11211}
+			if name == "several ports" {
+				ports = []uint16{443, 11211, 11212}
+			}
 			providertest.RunFixer(t, providertest.FixerCloud{
 				Open: func(t *testing.T, match func(string, *http.Request) emulate.Fault) (providers.Fixer, *emulate.Faults, func()) {
 					w := parseRegion(t, c.scene)
 					c.world(w)
-					p, faults := fixer(t, w, match)
+					p, faults := fixer(t, w, match, ports...)
 					return p, faults, func() { meddle(w) }
 				},
-				Options: remedy.Options{Ports: []uint16{11211}, KeepPrivate: c.keep}, Writes: isWrite, AllowLoss: c.loss,
+				Options: remedy.Options{Ports: ports, KeepPrivate: c.keep}, Writes: isWrite, AllowLoss: c.loss,
 			})
 		})
 	}
