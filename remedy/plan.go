@@ -435,6 +435,7 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 		return nil, Refusal{Reason: strings.TrimSuffix(err.Error(), ": "+providers.ErrInexpressible.Error())}
 	}
 	var failed error
+	instead := "consent to that with --allow-loss, or split the rule by hand"
 	var loss *traffic.Set // of the first way that would be right, if that is what speaks against it
 	for _, w := range ways {
 		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes, t.rules)
@@ -445,6 +446,9 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 		if !proof.Loss.IsEmpty() && !pl.options.AllowLoss {
 			if loss == nil {
 				loss = &proof.Loss
+				if w.Instead != "" {
+					instead = "consent to that with --allow-loss. " + w.Instead
+				}
 			}
 			continue
 		}
@@ -453,7 +457,7 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 	}
 	if len(h.Ways) == 0 {
 		if loss != nil {
-			return nil, Refusal{Reason: "it would also close " + loss.String(), Instead: "consent to that with --allow-loss, or split the rule by hand"}
+			return nil, Refusal{Reason: "it would also close " + loss.String(), Instead: instead}
 		}
 		if failed == nil {
 			failed = errors.New("there is nothing to write")

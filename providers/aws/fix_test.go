@@ -180,7 +180,7 @@ func TestFixPermissionsAreDocumented(t *testing.T) {
 func planOf(t testing.TB, w *ec2.World, o remedy.Options, match func(string, *http.Request) emulate.Fault) (*remedy.Plan, *aws.Provider, *emulate.Faults) {
 	t.Helper()
 	p, faults := fixer(t, w, match)
-	o.Ports = []uint16{11211}
+	o.Ports, o.AllowLoss = []uint16{11211}, true // the runner decides about losses
 	return planBy(t, p, o), p, faults
 }
 
