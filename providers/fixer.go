@@ -35,6 +35,8 @@ type Way struct {
 	// of Keep that a way loses is a loss, and needs consent.
 	Trifle traffic.Set `json:"trifle,omitzero"`
 	Why    string      `json:"why,omitempty"`
+	// Instead says, for a way that loses something, what can be done to lose less, in one sentence.
+	Instead string `json:"instead,omitempty"`
 }
 
 // Rewriter computes what to write, without writing or reading anything. It is pure: equal changes give equal ways.
@@ -70,6 +72,12 @@ type Fixer interface {
 	//
 	// Inverse edits are carried out in the same way. A write is never sent twice.
 	Apply(ctx context.Context, e cloud.Edit) (cloud.Edit, error)
+}
+
+// Watcher is a Fixer that reads some lists only in part while they open nothing that is asked about.
+type Watcher interface {
+	// Watch makes every later Read read these lists whole, so that they can be compared with what they were.
+	Watch(lists []cloud.Ref)
 }
 
 var (

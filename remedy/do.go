@@ -166,6 +166,18 @@ func (r *Runner) run(ctx context.Context, p *Plan, history *History) (*Outcome, 
 	return out, nil
 }
 
+// read reads a scope, with the lists of p whole.
+func read(ctx context.Context, fixer providers.Fixer, p *Plan, scope cloud.Scope) (*cloud.Snapshot, error) {
+	if w, ok := fixer.(providers.Watcher); ok {
+		var lists []cloud.Ref
+		for _, h := range p.Hunks {
+			lists = append(lists, h.List.Ref)
+		}
+		w.Watch(lists)
+	}
+	return fixer.Read(ctx, scope)
+}
+
 // hunk carries out one hunk and says in res what became of it. Its error is one of the journal.
 func (r *Runner) hunk(ctx context.Context, p *Plan, n int, fresh map[cloud.Scope]*cloud.Snapshot, history *History, res *Result) error {
 	h := &p.Hunks[n]
@@ -197,7 +209,7 @@ func (r *Runner) hunk(ctx context.Context, p *Plan, n int, fresh map[cloud.Scope
 		}
 	} else {
 		if fresh[h.Scope] == nil {
-			s, err := fixer.Read(ctx, h.Scope)
+			s, err := read(ctx, fixer, p, h.Scope)
 			if err != nil {
 				return skip(errInterrupted.Error())
 			}
@@ -350,7 +362,7 @@ func (r *Runner) Verify(ctx context.Context, p *Plan, o *Outcome) error {
 				continue
 			}
 			if fresh[h.Scope] == nil {
-				s, err := r.Fixers[h.Scope.Provider].Read(ctx, h.Scope)
+				s, err := read(ctx, r.Fixers[h.Scope.Provider], p, h.Scope)
 				if err != nil {
 					return fmt.Errorf("verify %s: %w", h.Scope, err)
 				}

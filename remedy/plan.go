@@ -435,6 +435,7 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 		return nil, Refusal{Reason: strings.TrimSuffix(err.Error(), ": "+providers.ErrInexpressible.Error())}
 	}
 	var failed error
+	instead := "consent to that with --allow-loss, or split the rule by hand"
 	var loss *traffic.Set // of the first way that would be right, if that is what speaks against it
 	for _, w := range ways {
 		proof := prove(t.snapshot, w, pl.plan.Target, pl.plan.Keep, pl.changes, t.rules)
@@ -445,6 +446,9 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 		if !proof.Loss.IsEmpty() && !pl.options.AllowLoss {
 			if loss == nil {
 				loss = &proof.Loss
+				if w.Instead != "" {
+					instead = "consent to that with --allow-loss. " + w.Instead
+				}
 			}
 			continue
 		}
@@ -453,7 +457,7 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 	}
 	if len(h.Ways) == 0 {
 		if loss != nil {
-			return nil, Refusal{Reason: "it would also close " + loss.String(), Instead: "consent to that with --allow-loss, or split the rule by hand"}
+			return nil, Refusal{Reason: "it would also close " + loss.String(), Instead: instead}
 		}
 		if failed == nil {
 			failed = errors.New("there is nothing to write")
@@ -497,6 +501,9 @@ func served(e *cloud.Endpoint) Served { return Served{Ref: e.Ref, Name: e.Name, 
 // words says what a way does, what it costs, and who else is concerned.
 func (pl *planner) words(h *Hunk, w providers.Way, proof Proof) []string {
 	out := proof.words()
+	if !proof.Loss.IsEmpty() && w.Instead != "" {
+		out = append(out, w.Instead)
+	}
 	if h.Guard == nil && !pl.options.KeepPrivate.None {
 		out = append(out, "Private sources that the rules admitted keep their access: "+pl.plan.Kept+".")
 	} else if pl.options.KeepPrivate.None {

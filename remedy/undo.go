@@ -176,6 +176,7 @@ func (w *Write) compare(l *cloud.List) (image, cloud.Edit) {
 // reading reads scopes once.
 type reading struct {
 	r     *Runner
+	plan  *Plan
 	fresh map[cloud.Scope]*cloud.Snapshot
 }
 
@@ -186,7 +187,7 @@ func (rd *reading) list(ctx context.Context, scope cloud.Scope, w *Write) (*clou
 		return nil, fmt.Errorf("no credentials for %s", scope)
 	}
 	if rd.fresh[scope] == nil {
-		s, err := fixer.Read(ctx, scope)
+		s, err := read(ctx, fixer, rd.plan, scope)
 		if err != nil {
 			return nil, err
 		}
@@ -209,7 +210,7 @@ var ErrChanged = errors.New("someone else has changed it since")
 
 // resolve finds out, for every write of which it is not known, whether it was carried out, and journals it.
 func (r *Runner) resolve(ctx context.Context, h *History) error {
-	rd := reading{r, map[cloud.Scope]*cloud.Snapshot{}}
+	rd := reading{r, h.Plan, map[cloud.Scope]*cloud.Snapshot{}}
 	var failed error
 	for _, w := range slices.Clone(h.steps) {
 		open, undo := w, false
@@ -253,7 +254,7 @@ func (r *Runner) Undo(ctx context.Context, h *History, force bool) error {
 		return errors.New("undo: without a journal nothing is written")
 	}
 	failed := r.resolve(ctx, h)
-	rd := reading{r, map[cloud.Scope]*cloud.Snapshot{}}
+	rd := reading{r, h.Plan, map[cloud.Scope]*cloud.Snapshot{}}
 	for n := len(h.Plan.Hunks) - 1; n >= 0; n-- {
 		if err := r.undoHunk(ctx, h, n, &rd, force); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("undo %s: %w", h.Plan.Hunks[n].List.Ref, err))

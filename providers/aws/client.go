@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
 
@@ -41,6 +42,8 @@ type Config struct {
 	Concurrency int
 	// Log gets the number of calls of each scope at debug level. Nil: nothing is logged.
 	Log hclog.Logger
+	// Sleep waits until a change shows, or ctx ends. Nil: by the clock.
+	Sleep func(context.Context, time.Duration) error
 	// Options are further options of the SDK's configuration, such as an endpoint or credentials for an emulated cloud.
 	Options []func(*config.LoadOptions) error
 	// Base is a configuration to use instead of that of the environment and the shared files, for an emulated cloud that
@@ -53,11 +56,13 @@ type Provider struct {
 	config Config
 	log    hclog.Logger
 
-	mu       sync.Mutex
-	base     *aws.Config         // the caller's configuration; nil until first used
-	identity *identity           // who the caller is; nil until first used
-	accounts map[string]*account // by id
-	refused  map[string]refusal  // why an account has no regions, by account id
+	mu        sync.Mutex
+	base      *aws.Config         // the caller's configuration; nil until first used
+	identity  *identity           // who the caller is; nil until first used
+	accounts  map[string]*account // by id
+	refused   map[string]refusal  // why an account has no regions, by account id
+	permitted map[cloud.Ref]bool  // groups that may be written to
+	watching  map[cloud.Ref]bool  // groups to read whole
 }
 
 var _ providers.Provider = (*Provider)(nil)
@@ -71,7 +76,22 @@ func New(c Config) *Provider {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	return &Provider{config: c, log: log, accounts: map[string]*account{}, refused: map[string]refusal{}}
+	return &Provider{config: c, log: log, accounts: map[string]*account{}, refused: map[string]refusal{}, permitted: map[cloud.Ref]bool{}, watching: map[cloud.Ref]bool{}}
+}
+
+// sleep waits for d, or until ctx ends.
+func (p *Provider) sleep(ctx context.Context, d time.Duration) error {
+	if p.config.Sleep != nil {
+		return p.config.Sleep(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Found says, without any request, where credentials of AWS seem to be, or "" if there is no sign of any.

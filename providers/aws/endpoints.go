@@ -115,29 +115,34 @@ func (b *builder) groupList(id string) *cloud.List {
 		}}
 		return l
 	}
-	l.Name = g.name
+	l.Name, l.Owner, l.Quota = g.name, ownerOf(g), b.r.quota(g)
 	for i := range g.rules {
 		v := &g.rules[i]
-		match, maybe, why := b.r.sources(v)
-		from, to, certain := v.services()
-		out := cloud.Rule{
-			Ref:   b.r.scope.Ref("security-group-rule", cmp.Or(v.id, fmt.Sprintf("%s#%d", id, i))),
-			Name:  v.description,
-			Match: traffic.Of(match, from, to), Maybe: traffic.Of(maybe, from, to),
-			Text: b.r.text(v), Native: v.native,
-		}
-		if !certain {
-			out.Maybe, out.Match = out.Maybe.Union(out.Match), traffic.Set{}
-			if why.cause == "" {
-				why = doubtf(cloud.Unread, "security_group_rule_unreadable", "this rule has no ports: look at it in the console")
-			}
-		}
-		if !out.Maybe.IsEmpty() {
-			out.Doubt, out.Cause, out.Hint = why.kind, why.cause, why.hint
-		}
-		l.Rules = append(l.Rules, out)
+		l.Rules = append(l.Rules, b.r.translated(cmp.Or(v.id, fmt.Sprintf("%s#%d", id, i)), v))
 	}
 	return l
+}
+
+// translated returns v as a rule with the id.
+func (r *region) translated(id string, v *rule) cloud.Rule {
+	match, maybe, why := r.sources(v)
+	from, to, certain := v.services()
+	out := cloud.Rule{
+		Ref:   r.scope.Ref("security-group-rule", id),
+		Name:  v.description,
+		Match: traffic.Of(match, from, to), Maybe: traffic.Of(maybe, from, to),
+		Text: r.text(v), Native: v.native,
+	}
+	if !certain {
+		out.Maybe, out.Match = out.Maybe.Union(out.Match), traffic.Set{}
+		if why.cause == "" {
+			why = doubtf(cloud.Unread, "security_group_rule_unreadable", "this rule has no ports: look at it in the console")
+		}
+	}
+	if !out.Maybe.IsEmpty() {
+		out.Doubt, out.Cause, out.Hint = why.kind, why.cause, why.hint
+	}
+	return out
 }
 
 // groupLayer returns the layer of an interface's or balancer's security groups.

@@ -22,6 +22,8 @@ import (
 // group is a security group with its inbound rules.
 type group struct {
 	id, name, owner string
+	description     string
+	tags            map[string]string
 	rules           []rule
 	asked           bool // the rules are to be named by their ids
 }
@@ -48,7 +50,10 @@ func (r *region) readGroups(ctx context.Context) {
 	}, func(out *ec2.DescribeSecurityGroupsOutput) {
 		for i := range out.SecurityGroups {
 			g := &out.SecurityGroups[i]
-			v := &group{id: aws.ToString(g.GroupId), name: aws.ToString(g.GroupName), owner: aws.ToString(g.OwnerId)}
+			v := &group{
+				id: aws.ToString(g.GroupId), name: aws.ToString(g.GroupName), owner: aws.ToString(g.OwnerId),
+				description: aws.ToString(g.Description), tags: tagsOf(g.Tags),
+			}
 			for j := range g.IpPermissions {
 				v.rules = append(v.rules, unfold(&g.IpPermissions[j])...)
 			}
@@ -112,7 +117,7 @@ func (r *region) readRuleIDs(ctx context.Context) {
 	var ids []string
 	for _, id := range sorted(r.groups) {
 		g := r.groups[id]
-		g.asked = behind[id] && len(g.rules) > 0 || slices.ContainsFunc(g.rules, func(v rule) bool {
+		g.asked = (behind[id] || r.watched(id)) && len(g.rules) > 0 || slices.ContainsFunc(g.rules, func(v rule) bool {
 			match, maybe, _ := r.sources(&v)
 			from, to, _ := v.services()
 			return !traffic.Of(traffic.UnionIPs(match, maybe), from, to).Intersect(asked).IsEmpty()
@@ -147,6 +152,18 @@ func (r *region) readRuleIDs(ctx context.Context) {
 	}
 }
 
+// Watch makes Read name all rules of these groups by their ids, whatever they admit.
+func (p *Provider) Watch(lists []cloud.Ref) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ref := range lists {
+		p.watching[ref] = true
+	}
+}
+
+// watched says whether the rules of a group are to be named by their ids, whatever they admit.
+func (r *region) watched(id string) bool { return r.watching[r.scope.Ref("security-group", id)] }
+
 // asked returns the packets that will be asked about.
 func (r *region) asked() traffic.Set {
 	q := cloud.Question{Ports: r.ports}
@@ -161,20 +178,36 @@ func (r *region) asked() traffic.Set {
 	return out
 }
 
-// nativeRule is a rule as the API has it, with all that is needed to restore it.
+// nativeRule is a rule as the API has it, with all that is needed to restore it. Its id is that of the rule's Ref: a rule
+// that is made again has another, and is the same rule. Description and tags are always there, so that a rule is another
+// one if they are.
 type nativeRule struct {
-	SecurityGroupRuleID string            `json:"SecurityGroupRuleId"`
-	GroupID             string            `json:"GroupId"`
-	GroupOwnerID        string            `json:"GroupOwnerId,omitempty"`
-	IPProtocol          string            `json:"IpProtocol"`
-	FromPort            *int32            `json:"FromPort,omitempty"`
-	ToPort              *int32            `json:"ToPort,omitempty"`
-	CidrIPv4            string            `json:"CidrIpv4,omitempty"`
-	CidrIPv6            string            `json:"CidrIpv6,omitempty"`
-	PrefixListID        string            `json:"PrefixListId,omitempty"`
-	ReferencedGroupID   string            `json:"ReferencedGroupId,omitempty"`
-	Description         string            `json:"Description,omitempty"`
-	Tags                map[string]string `json:"Tags,omitempty"`
+	GroupID           string            `json:"GroupId"`
+	GroupOwnerID      string            `json:"GroupOwnerId"`
+	IPProtocol        string            `json:"IpProtocol"`
+	FromPort          *int32            `json:"FromPort,omitempty"` // not of protocols without ports, types or codes
+	ToPort            *int32            `json:"ToPort,omitempty"`
+	CidrIPv4          string            `json:"CidrIpv4,omitempty"`
+	CidrIPv6          string            `json:"CidrIpv6,omitempty"`
+	PrefixListID      string            `json:"PrefixListId,omitempty"`
+	ReferencedGroupID string            `json:"ReferencedGroupId,omitempty"`
+	Description       string            `json:"Description"`
+	Tags              map[string]string `json:"Tags"`
+}
+
+// tagsOf returns tags as a map.
+func tagsOf(tags []types.Tag) map[string]string {
+	out := map[string]string{}
+	for _, t := range tags {
+		out[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return out
+}
+
+// portless says whether the API shows ports of a protocol that mean nothing.
+func portless(name string) bool {
+	p, ok := protocol(name)
+	return ok && !slices.Contains([]int{int(traffic.TCP), int(traffic.UDP), int(traffic.ICMP), int(traffic.ICMPv6)}, p)
 }
 
 func ruleOf(v *types.SecurityGroupRule) rule {
@@ -183,9 +216,12 @@ func ruleOf(v *types.SecurityGroupRule) rule {
 		list: aws.ToString(v.PrefixListId), description: aws.ToString(v.Description),
 	}
 	native := nativeRule{
-		SecurityGroupRuleID: out.id, GroupID: aws.ToString(v.GroupId), GroupOwnerID: aws.ToString(v.GroupOwnerId),
+		GroupID: aws.ToString(v.GroupId), GroupOwnerID: aws.ToString(v.GroupOwnerId),
 		IPProtocol: out.protocol, FromPort: v.FromPort, ToPort: v.ToPort, CidrIPv4: aws.ToString(v.CidrIpv4), CidrIPv6: aws.ToString(v.CidrIpv6),
-		PrefixListID: out.list, Description: out.description,
+		PrefixListID: out.list, Description: out.description, Tags: tagsOf(v.Tags),
+	}
+	if portless(out.protocol) {
+		native.FromPort, native.ToPort = nil, nil
 	}
 	switch {
 	case v.CidrIpv4 != nil:
@@ -197,12 +233,6 @@ func ruleOf(v *types.SecurityGroupRule) rule {
 		native.ReferencedGroupID = out.group
 	case out.list == "":
 		out.unknown = true
-	}
-	for _, t := range v.Tags {
-		if native.Tags == nil {
-			native.Tags = map[string]string{}
-		}
-		native.Tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	// Plain strings and numbers always encode.
 	out.native, _ = json.Marshal(native)

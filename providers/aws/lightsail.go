@@ -3,6 +3,7 @@ package aws
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -30,6 +31,38 @@ type lightsailPort struct {
 	from, to int32
 	sources  []netip.Prefix
 	aliases  []string
+	native   json.RawMessage
+}
+
+// nativePort is a rule of a Lightsail firewall as the API takes it.
+type nativePort struct {
+	Protocol        string   `json:"protocol"`
+	FromPort        int32    `json:"fromPort"`
+	ToPort          int32    `json:"toPort"`
+	Cidrs           []string `json:"cidrs"`
+	IPv6Cidrs       []string `json:"ipv6Cidrs"`
+	CidrListAliases []string `json:"cidrListAliases"`
+}
+
+// port returns n with its sources read.
+func (n nativePort) port() lightsailPort {
+	// Lists are there, and empty, whether the API leaves them out or not.
+	n.Cidrs, n.IPv6Cidrs, n.CidrListAliases = append([]string{}, n.Cidrs...), append([]string{}, n.IPv6Cidrs...), append([]string{}, n.CidrListAliases...)
+	v := lightsailPort{protocol: n.Protocol, from: n.FromPort, to: n.ToPort, aliases: n.CidrListAliases}
+	for _, s := range slices.Concat(n.Cidrs, n.IPv6Cidrs) {
+		if !strings.Contains(s, "/") {
+			if a := addr(&s); a.IsValid() {
+				v.sources = append(v.sources, netip.PrefixFrom(a, a.BitLen()))
+			}
+			continue
+		}
+		if source := prefix(&s); source.IsValid() {
+			v.sources = append(v.sources, source)
+		}
+	}
+	// Plain strings and numbers always encode.
+	v.native, _ = json.Marshal(n)
+	return v
 }
 
 func (r *region) readLightsail(ctx context.Context) {
@@ -79,19 +112,10 @@ func lightsailOf(i *types.Instance) lightsailInstance {
 		if p.AccessDirection == types.AccessDirectionOutbound {
 			continue
 		}
-		v := lightsailPort{protocol: string(p.Protocol), from: p.FromPort, to: p.ToPort, aliases: p.CidrListAliases}
-		for _, s := range append(slices.Clone(p.Cidrs), p.Ipv6Cidrs...) {
-			if !strings.Contains(s, "/") {
-				if a := addr(&s); a.IsValid() {
-					v.sources = append(v.sources, netip.PrefixFrom(a, a.BitLen()))
-				}
-				continue
-			}
-			if source := prefix(&s); source.IsValid() {
-				v.sources = append(v.sources, source)
-			}
-		}
-		out.ports = append(out.ports, v)
+		out.ports = append(out.ports, nativePort{
+			Protocol: string(p.Protocol), FromPort: p.FromPort, ToPort: p.ToPort,
+			Cidrs: p.Cidrs, IPv6Cidrs: p.Ipv6Cidrs, CidrListAliases: p.CidrListAliases,
+		}.port())
 	}
 	// A position names a rule, so that it must not depend on the order of the answer.
 	slices.SortFunc(out.ports, func(a, b lightsailPort) int {
@@ -137,22 +161,7 @@ func (b *builder) lightsail() (lists []*cloud.List, endpoints []cloud.Endpoint) 
 		n := &b.r.lightsail[i]
 		l := &cloud.List{Ref: b.r.scope.Ref("lightsail-firewall", n.name), Name: n.name}
 		for k := range n.ports {
-			p := &n.ports[k]
-			v := cloud.Rule{
-				Ref:  b.r.scope.Ref("lightsail-port", fmt.Sprintf("%s#%d", n.name, k)),
-				Text: p.text(),
-			}
-			for _, s := range p.services() {
-				v.Match = v.Match.Union(traffic.Of(traffic.IPs(p.sources...), s[0], s[1]))
-				if len(p.aliases) > 0 {
-					v.Maybe = v.Maybe.Union(traffic.Of(traffic.V4.Internet(), s[0], s[1]))
-				}
-			}
-			if !v.Maybe.IsEmpty() {
-				v.Doubt, v.Cause = cloud.Unsized, "lightsail_alias"
-				v.Hint = "the rule admits " + strings.Join(p.aliases, ", ") + ", whose addresses AWS keeps: check that the port should be open to it"
-			}
-			l.Rules = append(l.Rules, v)
+			l.Rules = append(l.Rules, n.ports[k].rule(b.r.scope.Ref("lightsail-port", fmt.Sprintf("%s#%d", n.name, k))))
 		}
 		lists = append(lists, l)
 		addresses := slices.Clone(n.v6)
@@ -171,6 +180,22 @@ func (b *builder) lightsail() (lists []*cloud.List, endpoints []cloud.Endpoint) 
 		}
 	}
 	return lists, endpoints
+}
+
+// rule returns p as a rule.
+func (p *lightsailPort) rule(ref cloud.Ref) cloud.Rule {
+	v := cloud.Rule{Ref: ref, Text: p.text(), Native: p.native}
+	for _, s := range p.services() {
+		v.Match = v.Match.Union(traffic.Of(traffic.IPs(p.sources...), s[0], s[1]))
+		if len(p.aliases) > 0 {
+			v.Maybe = v.Maybe.Union(traffic.Of(traffic.V4.Internet(), s[0], s[1]))
+		}
+	}
+	if !v.Maybe.IsEmpty() {
+		v.Doubt, v.Cause = cloud.Unsized, "lightsail_alias"
+		v.Hint = "the rule admits " + strings.Join(p.aliases, ", ") + ", whose addresses AWS keeps: check that the port should be open to it"
+	}
+	return v
 }
 
 func (p *lightsailPort) text() string {

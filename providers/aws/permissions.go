@@ -29,6 +29,18 @@ func Permissions() []string {
 	}
 }
 
+// WritePermissions returns the actions that a fix needs besides Permissions, in order. deploy/iam/aws-fix-policy.json grants
+// the same; tags are set on no more than the rules that it makes.
+func WritePermissions() []string {
+	return []string{
+		"ec2:AuthorizeSecurityGroupIngress",
+		"ec2:CreateTags",
+		"ec2:ModifySecurityGroupRules",
+		"ec2:RevokeSecurityGroupIngress",
+		"lightsail:PutInstancePublicPorts",
+	}
+}
+
 // OrganizationPermissions returns the actions that reading an organization needs besides, in the management account.
 func OrganizationPermissions() []string {
 	return []string{"organizations:ListAccounts", "sts:AssumeRole"}

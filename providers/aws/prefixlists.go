@@ -20,6 +20,8 @@ import (
 type prefixList struct {
 	name      string
 	version   int64
+	six       bool // of IPv6 addresses
+	most      int  // as many rules as it counts for in a group
 	addresses *netipx.IPSet
 }
 
@@ -69,7 +71,9 @@ func (r *region) readPrefixLists(ctx context.Context) {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, l := range out.PrefixLists {
-					names[aws.ToString(l.PrefixListId)] = prefixList{name: aws.ToString(l.PrefixListName), version: aws.ToInt64(l.Version)}
+					names[aws.ToString(l.PrefixListId)] = prefixList{
+						name: aws.ToString(l.PrefixListName), version: aws.ToInt64(l.Version), six: aws.ToString(l.AddressFamily) == "IPv6", most: int(aws.ToInt32(l.MaxEntries)),
+					}
 				}
 			})
 			return nil
@@ -90,7 +94,7 @@ func (r *region) readPrefixLists(ctx context.Context) {
 				}
 			}) {
 				mu.Lock()
-				lists[id] = prefixList{addresses: traffic.IPs(entries...)}
+				lists[id] = prefixList{addresses: traffic.IPs(entries...), most: len(entries)}
 				mu.Unlock()
 			}
 			return nil
@@ -98,7 +102,7 @@ func (r *region) readPrefixLists(ctx context.Context) {
 	}
 	_ = g.Wait() // no function above returns an error
 	for id, l := range lists {
-		l.name, l.version = names[id].name, names[id].version
+		l.name, l.version, l.six, l.most = names[id].name, names[id].version, names[id].six, max(names[id].most, l.most)
 		r.lists[id] = l
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -101,6 +102,7 @@ type region struct {
 	targets    map[string]*targetGroup // by ARN
 	lightsail  []lightsailInstance
 	front      []acceleratorPath
+	watching   map[cloud.Ref]bool
 	instances  map[string]string // names of instances by id
 	noProbe    map[string]bool   // instances that the probe is to leave alone
 
@@ -110,11 +112,15 @@ type region struct {
 func newRegion(p *Provider, a *account, scope cloud.Scope, partition string) *region {
 	c := a.config.Copy()
 	c.Region = scope.Region
+	p.mu.Lock()
+	watching := maps.Clone(p.watching)
+	p.mu.Unlock()
 	return &region{
 		scope: scope, partition: partition, account: a, config: c, ec2: ec2.NewFromConfig(c), ports: p.config.Ports,
 		gaps: map[string]cloud.Gap{}, unread: map[string]bool{}, calls: map[string]int{},
 		groups: map[string]*group{}, subnets: map[string]subnet{}, acls: map[string]networkACL{}, gateways: map[string]string{},
 		lists: map[string]prefixList{}, targets: map[string]*targetGroup{}, instances: map[string]string{}, noProbe: map[string]bool{},
+		watching: watching,
 	}
 }
 

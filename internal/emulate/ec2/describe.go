@@ -256,7 +256,7 @@ func describeSecurityGroups(c *call) ([]byte, error) {
 		IPPermissionsEgress []ipPermission `xml:"ipPermissionsEgress>item"`
 	}
 	byGroup := map[string][]SecurityGroupRule{}
-	for _, r := range c.here.SecurityGroupRules {
+	for _, r := range c.rules() {
 		byGroup[r.GroupID] = append(byGroup[r.GroupID], r)
 	}
 	items := make([]group, 0, len(c.here.SecurityGroups))
@@ -277,6 +277,7 @@ func describeSecurityGroups(c *call) ([]byte, error) {
 }
 
 func describeSecurityGroupRules(c *call) ([]byte, error) {
+	defer c.looked()
 	return list(c, table[SecurityGroupRule]{
 		set: "securityGroupRuleSet", min: 5, max: 1000,
 		ids: "SecurityGroupRuleId", notFound: "InvalidSecurityGroupRuleId.NotFound",
@@ -285,7 +286,7 @@ func describeSecurityGroupRules(c *call) ([]byte, error) {
 			"group-id":               func(r SecurityGroupRule) []string { return one(r.GroupID) },
 			"security-group-rule-id": func(r SecurityGroupRule) []string { return one(r.SecurityGroupRuleID) },
 		},
-	}, c.here.SecurityGroupRules)
+	}, c.rules())
 }
 
 func describeSecurityGroupVpcAssociations(c *call) ([]byte, error) {

@@ -102,13 +102,18 @@ func parse(r *http.Request) (*request, error) {
 	return q, nil
 }
 
-// Operation names the operation as IAM does: "ec2:DescribeNetworkAcls". Unknown services are "unknown:" and the action.
+// Operation names the operation as IAM does: "ec2:DescribeNetworkAcls". Unknown services are "unknown:" and the action. A
+// request that is not to be carried out has " (dry run)" behind it.
 func (w *World) Operation(r *http.Request) string {
 	q, err := parse(r)
 	if err != nil || q.service == nil {
 		return "unknown:" + r.Header.Get("X-Amz-Target")
 	}
-	return q.service.name + ":" + q.action
+	op := q.service.name + ":" + q.action
+	if q.form.Get("DryRun") == "true" {
+		op += " (dry run)"
+	}
+	return op
 }
 
 // Region returns the region that r is signed for.
@@ -207,8 +212,13 @@ func (w *World) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "no such service", http.StatusNotFound)
 		return
 	}
-	w.mu.RLock()
-	defer w.mu.RUnlock()
+	if writing[q.action] {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+	} else {
+		w.mu.RLock()
+		defer w.mu.RUnlock()
+	}
 	answer, err := w.answer(q)
 	if err != nil {
 		w.fail(rw, q, err)
@@ -276,6 +286,9 @@ var (
 		"DescribeManagedPrefixLists":             describeManagedPrefixLists,
 		"GetManagedPrefixListEntries":            managedPrefixListEntries,
 		"DescribeInstances":                      describeInstances,
+		"AuthorizeSecurityGroupIngress":          authorizeIngress,
+		"ModifySecurityGroupRules":               modifyRules,
+		"RevokeSecurityGroupIngress":             revokeIngress,
 	}
 	operationsSTS = map[string]func(*call) ([]byte, error){
 		"GetCallerIdentity": callerIdentity,
@@ -292,7 +305,8 @@ var (
 		"DescribeLoadBalancers": describeClassicLoadBalancers,
 	}
 	operationsLightsail = map[string]func(*call) ([]byte, error){
-		"GetInstances": lightsailInstances,
+		"GetInstances":           lightsailInstances,
+		"PutInstancePublicPorts": putPublicPorts,
 	}
 	operationsAccelerator = map[string]func(*call) ([]byte, error){
 		"ListAccelerators":   listAccelerators,

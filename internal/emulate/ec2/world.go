@@ -21,9 +21,17 @@ type World struct {
 	Accounts   []*Account
 	// PageSize caps every page. Zero: as asked, within the limits of each operation.
 	PageSize int
+	// Settle is for how many readings of rules a change of them does not show yet.
+	Settle int
+	// RulesPerGroup is how many inbound rules of one family a group may have. Zero: 60.
+	RulesPerGroup int
+	// KeepsIPv6 leaves the source of an IPv6 rule as it is when the rule is modified, as EC2 does not and others do.
+	KeepsIPv6 bool
 
 	mu       sync.RWMutex
 	requests uint64
+	made     int // rules that were made
+	settling settling
 }
 
 // Account is one AWS account.
