@@ -22,7 +22,8 @@ type known struct {
 	reads       string
 	credentials string
 	permissions []string
-	grant       string // how to grant them
+	grant       string   // how to grant them
+	writes      []string // what --fix needs besides
 }
 
 // registry is the explicit list of all providers, in the order in which they are shown.
@@ -34,12 +35,14 @@ func registry() []known {
 				"prefix lists, load balancers, accelerators and Lightsail, in every enabled region.",
 			credentials: "The SDK's own chain: environment, shared configuration (--profile), IAM Identity Center, roles.",
 			permissions: aws.Permissions(), grant: "deploy/iam/aws-read-policy.json is a policy with exactly these; --organization needs deploy/iam/aws-organization-policy.json too.",
+			writes: aws.WritePermissions(),
 		},
 		{
 			name: "do", title: "DigitalOcean",
 			reads:       "Droplets with every address, reserved addresses, cloud firewalls with allow and deny rules, load balancers.",
 			credentials: "DIGITALOCEAN_TOKEN or DIGITALOCEAN_ACCESS_TOKEN; several, separated by commas, are several teams.",
 			permissions: do.Permissions(), grant: "Make a custom-scoped token with exactly these scopes.",
+			writes: do.WritePermissions(),
 		},
 		{
 			name: "gcp", title: "Google Cloud",
@@ -47,6 +50,7 @@ func registry() []known {
 				"rules), forwarding rules with what is behind them, address groups, routes.",
 			credentials: "Application Default Credentials, or GOOGLE_OAUTH_ACCESS_TOKEN; GOOGLE_CLOUD_PROJECT or --project.",
 			permissions: gcp.Permissions(), grant: "deploy/iam/gcp-read-role.yaml is a custom role with exactly these.",
+			writes: gcp.WritePermissions(),
 		},
 	}
 }
@@ -83,6 +87,10 @@ func newProviders(sys System) *cobra.Command {
 					fmt.Fprintf(&b, "  %-12s %s\n", field.label, strings.Join(lines, "\n"+strings.Repeat(" ", 15)))
 				}
 				for _, p := range k.permissions {
+					fmt.Fprintf(&b, "%15s%s\n", "", p)
+				}
+				fmt.Fprintf(&b, "  %-12s %s\n", "to fix", "scan --fix needs these besides; without it nothing is ever written.")
+				for _, p := range k.writes {
 					fmt.Fprintf(&b, "%15s%s\n", "", p)
 				}
 			}
