@@ -189,6 +189,8 @@ func drawWorld(t *rapid.T) *ec2.World {
 		t.Fatal(err)
 	}
 	here := w.Accounts[0].Regions[0]
+	// What a list holds can change, so that a rule that names it stands for no other: the oracle does not even see it.
+	here.PrefixLists[0].Entries = []string{"5.5.5.0/24", "10.0.0.0/8"}
 	seen := map[string]bool{}
 	for i := range rapid.IntRange(1, 7).Draw(t, "rules") {
 		v := ec2.SecurityGroupRule{
