@@ -30,7 +30,7 @@ func Remedy(x *findings.Fix) string {
 	if x.Loss == "" {
 		text += ", and nothing else"
 	} else {
-		text += ", and also " + x.Loss
+		text += ", and more than was asked"
 	}
 	text += "; --fix does it"
 	if x.Flag != "" {

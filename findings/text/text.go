@@ -119,12 +119,20 @@ func (p *printer) remedy(f *outline.Finding) {
 		return
 	}
 	p.fixes[key] = true
-	for _, c := range f.Fixes[0].Commands {
-		if most := max(2*p.width-8, 40); p.width > 0 && width(c) > most {
-			c = string([]rune(c)[:min(most, utf8.RuneCountInString(c))]) + " …"
-		}
-		p.line(4, part{"$ " + c, cyan})
+	if loss := f.Fixes[0].Loss; loss != "" {
+		p.line(4, part{p.cut("it also closes " + loss), magenta})
 	}
+	for _, c := range f.Fixes[0].Commands {
+		p.line(4, part{p.cut("$ " + c), cyan})
+	}
+}
+
+// cut returns text that fits into two lines of the terminal.
+func (p *printer) cut(text string) string {
+	if most := max(2*p.width-8, 40); p.width > 0 && width(text) > most {
+		return string([]rune(text)[:min(most, utf8.RuneCountInString(text))]) + " …"
+	}
+	return text
 }
 
 // repair writes what a fix has done.
