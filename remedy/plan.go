@@ -421,7 +421,7 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 		}
 	} else {
 		h.List, h.Quota = *t.list, t.list.Quota
-		t.snapshot = pl.around(t.snapshot, t.list.Ref)
+		t.snapshot = near(pl.around(t.snapshot, t.list.Ref), t.list.Ref, nil)
 		for i := range t.rules {
 			h.Spares = append(h.Spares, pl.spare(t, &t.rules[i]))
 			h.Spare = h.Spare.Union(h.Spares[i])

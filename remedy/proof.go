@@ -75,6 +75,7 @@ func prove(s *cloud.Snapshot, w providers.Way, target, keep traffic.Set, changes
 		return p
 	}
 	list := w.Edits[0].List
+	s = near(s, list, w.Edits[0].Guard)
 	before := paths(s, s, list, w.Edits[0].Guard)
 	others := make([]traffic.Set, len(before)) // what rules that stay admit of target
 	for i := range before {
@@ -158,6 +159,25 @@ func left(p *Plan, h *Hunk, s *cloud.Snapshot, list cloud.Ref) traffic.Set {
 type admission struct {
 	certain, possible traffic.Set
 	lists             []*cloud.List
+}
+
+// near returns s with no endpoints but those that list is in front of, or that guard is about: a proof is about these, and
+// an account may have many others.
+func near(s *cloud.Snapshot, list cloud.Ref, guard *cloud.Guard) *cloud.Snapshot {
+	out := *s
+	out.Endpoints, out.Lists = nil, nil
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if behind(e, list) || guard != nil && slices.Contains(guard.Endpoints, e.Ref) {
+			out.Endpoints = append(out.Endpoints, *e)
+		}
+	}
+	for _, l := range s.Lists {
+		if l.Ref == list {
+			out.Lists = append(out.Lists, l)
+		}
+	}
+	return &out
 }
 
 // paths returns what every layer that the list is in admits in now, and what the list by itself does, for each whom rules of

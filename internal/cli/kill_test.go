@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/findings/jsonreport"
 	"github.com/cloudaudit/cloudaudit/internal/cli"
 	"github.com/cloudaudit/cloudaudit/internal/emulate"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/do"
@@ -30,6 +31,7 @@ type killer struct {
 	process *os.Process
 	after   int // the write after which the process dies; 0 lets it live
 	early   bool
+	refuse  bool // refuse that write instead
 	writes  int
 }
 
@@ -55,6 +57,10 @@ func (k *killer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k.writes++
 	if k.writes != k.after {
 		k.Cloud.ServeHTTP(w, r)
+		return
+	}
+	if k.refuse {
+		k.Refuse(w, r)
 		return
 	}
 	if !k.early {
@@ -248,4 +254,42 @@ func differing(got, want map[cloud.Ref]string) []string {
 		}
 	}
 	return out
+}
+
+// TestEveryWriteRefused refuses every single write of a fix in turn: the fix says so by its status and its report, the other
+// lists are fixed, and undo puts back what was written.
+func TestEveryWriteRefused(t *testing.T) {
+	t.Parallel()
+	for provider := range fixable() {
+		t.Run(provider, func(t *testing.T) {
+			t.Parallel()
+			whole := newScene(t, provider)
+			before := digests(whole.snapshots())
+			fix := []string{"scan", "--provider", provider, "--fix", "--yes", "--max-changes", "0", "--format", "json"}
+			whole.run(append(fix, "--journal", whole.journal)...)
+			writes := whole.killer.writes
+			for n := 1; n <= writes; n++ {
+				s := newScene(t, provider)
+				s.killer.after, s.killer.refuse = n, true
+				status, out, stderr := s.run(append(fix, "--journal", s.journal)...)
+				report, err := jsonreport.Read(strings.NewReader(out))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var states []string
+				for _, r := range report.Repair.Results {
+					states = append(states, r.State)
+				}
+				failed := slices.DeleteFunc(slices.Clone(states), func(s string) bool { return s != "failed" && s != "skipped" })
+				fixed := slices.DeleteFunc(slices.Clone(states), func(s string) bool { return s != "fixed" })
+				if status != cli.ExitNotFixed || len(failed) != 1 || len(fixed) != len(states)-1 {
+					t.Errorf("write %d of %d refused: status %d, %v\n%s", n, writes, status, states, stderr)
+				}
+				status, _, stderr = s.run("undo", "--yes", s.journal)
+				if got := digests(s.snapshots()); status != cli.ExitClean || !sameLists(got, before) {
+					t.Errorf("write %d of %d refused: undo ends with status %d, and the lists differ: %v\n%s", n, writes, status, differing(got, before), stderr)
+				}
+			}
+		})
+	}
 }
