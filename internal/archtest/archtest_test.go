@@ -40,7 +40,7 @@ var allowed = map[string][]string{
 	"findings/escape":        {},
 	"findings/outline":       {"findings", "cloud", "traffic"},
 	"findings/findingstest":  {"findings", "cloud", "traffic"},
-	"findings/sarif":         {"findings", "findings/escape", "cloud", "traffic"},
+	"findings/sarif":         {"findings", "findings/escape", "findings/jsonreport", "cloud", "traffic"},
 	"findings/jsonreport":    {"findings", "findings/escape", "cloud", "traffic"},
 	"findings/text":          {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"findings/html":          {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
