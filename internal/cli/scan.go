@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,6 +20,8 @@ type scanFlags struct {
 	ask questionFlags
 	out outputFlags
 	manners
+	since sinceFlags
+	shard string
 	probe bool
 	how   probeFlags
 	mend  fixFlags
@@ -50,6 +51,8 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
 	flags.in.register(cmd.Flags(), true)
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
+	flags.since.register(cmd.Flags())
+	cmd.Flags().StringVar(&flags.shard, "shard", "", "read only the `I/N`th part of the scopes, as 2/4; merge joins the reports (default: by the index of a Kubernetes or AWS Batch job)")
 	flags.registerProbe(cmd.Flags())
 	flags.mend.register(cmd.Flags())
 	flags.manners.register(cmd.Flags())
@@ -81,6 +84,13 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	}
 	log, err := flags.logger(sys.Stderr)
 	if err != nil {
+		return err
+	}
+	old, err := flags.since.read(sys)
+	if err != nil {
+		return err
+	}
+	if flags.in.shard, err = shardOf(flags.shard, sys.Getenv); err != nil {
 		return err
 	}
 	var options probe.Options
@@ -129,19 +139,8 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	if err := advise(report, snapshots, rewriters, mending); err != nil {
 		return err
 	}
-	report.Run = run
-	report.Run.Exit = status(ctx, report, gate, flags.out.allowPartial)
-	if !report.Run.Started.IsZero() {
-		report.Run.Finished = time.Now().UTC()
-	}
-	report.Findings = slices.DeleteFunc(report.Findings, func(f findings.Finding) bool { return !f.Level.AtLeast(show) })
-	if err := plan.write(report); err != nil {
-		return err
-	}
-	if report.Run.Exit != ExitClean {
-		return &exit{status: report.Run.Exit}
-	}
-	return nil
+	report.Shard = flags.in.shard
+	return conclude(ctx, report, run, old, &flags.since, &flags.out, show, gate, plan)
 }
 
 // status decides the exit status. A report that a signal cut short is not to be mistaken for a finished one.
@@ -151,7 +150,7 @@ func status(ctx context.Context, r *findings.Report, gate findings.Level, allowP
 		return ExitInterrupted
 	case r.Repair != nil && !r.Repair.OK():
 		return ExitNotFixed
-	case len(r.Findings) > 0 && r.Worst().AtLeast(gate):
+	case r.Worst() != "" && r.Worst().AtLeast(gate):
 		return ExitFindings
 	case !r.Complete && !allowPartial:
 		return ExitIncomplete
