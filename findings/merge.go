@@ -75,6 +75,11 @@ func (m *merger) agree() error {
 			baselines[r.Baseline.ID] = true
 			elsewhere += r.Baseline.Elsewhere
 		}
+		for _, n := range r.Notices {
+			if !slices.Contains(m.out.Notices, n) {
+				m.out.Notices = append(m.out.Notices, n)
+			}
+		}
 		for _, ref := range r.Covers {
 			m.covered[ref] = true
 		}

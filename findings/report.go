@@ -50,6 +50,7 @@ type Report struct {
 	Severity Level `json:"severity,omitempty"`
 	NewOnly  bool  `json:"new_only,omitempty"`
 
+	Notices  []string  `json:"notices,omitempty"`  // what is to be said of the configuration, such as an ignore that has expired
 	Baseline *Baseline `json:"baseline,omitempty"` // what the states of the findings were made with; nil if there are none
 	Shard    *Shard    `json:"shard,omitempty"`    // the share of the scopes that the report is about; nil for all of them
 	// Covers holds the rules that are not latent, for a public endpoint is behind them, but would be else. It is written for

@@ -98,6 +98,7 @@ type (
 		StartTimeUTC        string         `json:"startTimeUtc,omitempty"`
 		EndTimeUTC          string         `json:"endTimeUtc,omitempty"`
 		Notifications       []notification `json:"toolExecutionNotifications,omitempty"`
+		Configuration       []notification `json:"toolConfigurationNotifications,omitempty"`
 	}
 	notification struct {
 		Descriptor     descriptorReference  `json:"descriptor"`

@@ -154,6 +154,7 @@ const (
 	limitReached
 	scopeLeftOut
 	shardsMissing
+	configurationNotice
 )
 
 // notices describes what a run may have to say of itself. Their ids are apart from those of checks.
@@ -180,6 +181,9 @@ func notices() []reportingDescriptor {
 		notice("CA905", "ShardsMissing", "The file is about a share of the scopes only.",
 			"Nothing is known here of the other shards: that they have no results does not mean that they are clean.",
 			"Merge the reports of all shards."),
+		notice("CA906", "ConfigurationNotice", "The configuration needs a look.",
+			"An ignore that has expired hides nothing any more: what it was for counts again.",
+			"Mend what was ignored, or give the ignore a new day and say why."),
 	}
 }
 

@@ -224,8 +224,17 @@ func (w *writer) invocation(s *scope, notes []notification) invocation {
 		ExecutionSuccessful: !s.unread(),
 		ExitCode:            run.Exit, ExitCodeDescription: exitDescription(run.Exit),
 		StartTimeUTC: timestamp(run.Started), EndTimeUTC: timestamp(run.Finished),
-		Notifications: notes,
+		Notifications: notes, Configuration: w.configuration(),
 	}
+}
+
+// configuration returns what is to be said of the configuration (SARIF 2.1.0 §3.20.22).
+func (w *writer) configuration() []notification {
+	var out []notification
+	for _, n := range w.report.Notices[:min(len(w.report.Notices), maxNotices)] {
+		out = append(out, notify(configurationNotice, findings.Warning, n))
+	}
+	return out
 }
 
 func timestamp(t time.Time) string {

@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	"findings/html":          {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"findings/markdown":      {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"internal/archtest":      {},
+	"internal/config":        {"findings", "findings/escape", "traffic"},
 	"internal/journal":       {"cloud"},
 	"bench/probe":            {"probe"},
 	"probe":                  {"findings", "findings/escape", "cloud", "traffic"},

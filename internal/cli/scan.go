@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/findings/escape"
+	"github.com/cloudaudit/cloudaudit/internal/config"
 	"github.com/cloudaudit/cloudaudit/probe"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
@@ -22,9 +25,12 @@ type scanFlags struct {
 	manners
 	since sinceFlags
 	shard string
-	probe bool
-	how   probeFlags
-	mend  fixFlags
+	// config names the configuration file; file is what it says, nil if there is none.
+	config string
+	file   *config.Config
+	probe  bool
+	how    probeFlags
+	mend   fixFlags
 }
 
 func newScan(sys System) *cobra.Command {
@@ -36,7 +42,8 @@ func newScan(sys System) *cobra.Command {
 address whether a host on the internet can reach memcached's port, and reports the rules that let it in.
 
 What could not be read is reported as such, and never as clean. Every flag can be set by an environment variable:
-CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
+CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error; and by a key in cloudaudit.yaml, of which
+` + "`cloudaudit config example`" + ` is an example. A flag beats the environment, and that beats the file.
 
 ` + exitStatuses,
 		Example: `  cloudaudit scan --provider aws,do
@@ -45,6 +52,10 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
   cloudaudit scan --snapshot monday.json --snapshot tuesday.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if flags.file, err = configure(cmd, sys, flags.config); err != nil {
+				return err
+			}
 			return scan(cmd.Context(), sys, &flags, nil)
 		},
 	}
@@ -52,6 +63,7 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
 	flags.since.register(cmd.Flags())
+	cmd.Flags().StringVar(&flags.config, "config", "", "read settings and ignores from this `file` (default: cloudaudit.yaml, if there is one)")
 	cmd.Flags().StringVar(&flags.shard, "shard", "", "read only the `I/N`th part of the scopes, as 2/4; merge joins the reports (default: by the index of a Kubernetes or AWS Batch job)")
 	flags.registerProbe(cmd.Flags())
 	flags.mend.register(cmd.Flags())
@@ -124,6 +136,7 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 		return err
 	}
 	report := findings.Find(question, snapshots)
+	suppress(report, flags.file)
 	if flags.probe {
 		if err := ask(ctx, sys, &flags.manners, report, options, sources, snapshots); err != nil {
 			return err
@@ -140,6 +153,10 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 		return err
 	}
 	report.Shard = flags.in.shard
+	suppress(report, flags.file) // after a fix it is another report
+	for _, n := range report.Notices {
+		fmt.Fprintln(sys.Stderr, escape.Terminal(n))
+	}
 	return conclude(ctx, report, run, old, &flags.since, &flags.out, show, gate, plan)
 }
 

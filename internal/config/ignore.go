@@ -10,21 +10,15 @@ import (
 	"github.com/cloudaudit/cloudaudit/traffic"
 )
 
-// Suppress marks the findings of r that are to be ignored at a point in time, and returns what to tell of the ignores that
-// have run out: what they were for counts again.
-func (c *Config) Suppress(r *findings.Report, now time.Time) (notices []string) {
+// Suppress marks the findings of r that are to be ignored at a point in time, and notes in r which ignores have run out.
+func (c *Config) Suppress(r *findings.Report, now time.Time) {
 	for i := range c.Ignores {
 		e := &c.Ignores[i]
 		// The day of expiry is the last.
 		expired := !now.Before(e.Expires.AddDate(0, 0, 1))
-		back := 0
 		for j := range r.Findings {
 			f := &r.Findings[j]
-			if f.Suppressed != nil || !e.matches(r, f) {
-				continue
-			}
-			if expired {
-				back++
+			if expired || f.Suppressed != nil || !e.matches(r, f) {
 				continue
 			}
 			f.Suppressed = &findings.Suppression{
@@ -33,11 +27,10 @@ func (c *Config) Suppress(r *findings.Report, now time.Time) (notices []string) 
 			}
 		}
 		if expired {
-			notices = append(notices, fmt.Sprintf("%s:%d: the ignore (%s) has expired on %s: findings it was for that count again: %d",
-				c.File, e.Line, escape.Visible(e.Reason), e.Expires.Format(time.DateOnly), back))
+			r.Notices = append(r.Notices, fmt.Sprintf("%s:%d: the ignore (%s) has expired on %s: what it was for counts again",
+				c.File, e.Line, escape.Visible(e.Reason), e.Expires.Format(time.DateOnly)))
 		}
 	}
-	return notices
 }
 
 // matches says whether all that e names is so of f. A finding with evidence of several resources is of one only if all of
