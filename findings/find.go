@@ -23,7 +23,7 @@ func Find(q cloud.Question, snapshots []*cloud.Snapshot) *Report {
 		covered:  map[cloud.Ref]bool{},
 		walked:   map[*cloud.List]bool{},
 		report: &Report{
-			Complete: true, Ports: q.Ports,
+			Complete: true, Ports: q.Ports, NoPlatformBlock: q.NoPlatformBlock,
 			Scopes: []Scope{}, Exposures: []Exposure{}, Findings: []Finding{},
 		},
 	}
@@ -221,7 +221,7 @@ func (f *finder) latent(s *cloud.Snapshot) {
 	for _, list := range s.Lists {
 		for i := range list.Rules {
 			r := &list.Rules[i]
-			if r.Verdict != cloud.Allow || r.Implied || f.covered[r.Ref] || f.open[r.Ref] != nil {
+			if r.Verdict != cloud.Allow || r.Implied || f.open[r.Ref] != nil {
 				continue
 			}
 			admits := decides(list, r).Intersect(f.target)
@@ -232,6 +232,10 @@ func (f *finder) latent(s *cloud.Snapshot) {
 				large = large || !c.Less(cloud.Wide)
 			}
 			if !large {
+				continue
+			}
+			if f.covered[r.Ref] {
+				f.report.Covers = append(f.report.Covers, r.Ref)
 				continue
 			}
 			o := &offender{check: OpenRuleLatent, scope: s.Scope, list: list, rule: r, alone: true, sources: sources}
@@ -278,14 +282,13 @@ func (f *finder) finish() {
 		for _, i := range o.evidence {
 			at = append(at, position[i])
 		}
-		slices.Sort(at)
-		at = slices.Compact(at)
-		slices.SortStableFunc(at, func(i, j int) int {
-			return cmp.Compare(strength(o.check, f.report.Exposures[i].Verdict), strength(o.check, f.report.Exposures[j].Verdict))
-		})
+		at = byStrength(o.check, at, f.report.Exposures)
 		finding := Finding{
 			RuleID: check.ID, Level: check.Level, Subject: o.subject(), Fingerprint: o.fingerprint(),
 			Exposures: at, Alone: o.alone, With: []string{}, Fixes: []Fix{}, Scope: o.scope,
+		}
+		if o.rule != nil {
+			finding.Sources = Sources{o.sources}
 		}
 		for id := range o.with {
 			finding.With = append(finding.With, id)
@@ -302,6 +305,18 @@ func (f *finder) finish() {
 		f.report.Findings = append(f.report.Findings, finding)
 	}
 	slices.SortFunc(f.report.Findings, compareFindings)
+	slices.SortFunc(f.report.Covers, cloud.Ref.Compare)
+	f.report.Covers = slices.Compact(f.report.Covers)
+}
+
+// byStrength sorts the positions at of the evidence for check: what raised it first, then the strongest.
+func byStrength(check string, at []int, exposures []Exposure) []int {
+	slices.Sort(at)
+	at = slices.Compact(at)
+	slices.SortStableFunc(at, func(i, j int) int {
+		return cmp.Compare(strength(check, exposures[i].Verdict), strength(check, exposures[j].Verdict))
+	})
+	return at
 }
 
 // strength ranks the evidence for check: what raised it first, then the others, the strongest first.

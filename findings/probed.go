@@ -72,6 +72,8 @@ func compareFindings(a, b Finding) int {
 		cmp.Compare(a.Subject.List, b.Subject.List),
 		cmp.Compare(a.Subject.Type, b.Subject.Type),
 		cmp.Compare(a.Subject.ID, b.Subject.ID),
+		cmp.Compare(a.State, b.State), // one that is absent may be of the rule of one that is not
+		cmp.Compare(a.Fingerprint, b.Fingerprint),
 	)
 }
 

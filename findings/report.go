@@ -42,20 +42,39 @@ type Report struct {
 	Findings  []Finding  `json:"findings"`
 	Repair    *Repair    `json:"fix,omitempty"` // what --fix has done; nil without it
 
-	Ports []uint16 `json:"-"` // what was asked
-	Run   Run      `json:"-"`
+	// What was asked. Reports that asked otherwise cannot be merged.
+	Ports           []uint16 `json:"ports,omitempty"`
+	NoPlatformBlock bool     `json:"no_platform_block,omitempty"`
+	// Severity is the level below which findings were left out, and NewOnly says that those which are not new were. As a
+	// baseline such a report makes what it leaves out new.
+	Severity Level `json:"severity,omitempty"`
+	NewOnly  bool  `json:"new_only,omitempty"`
+
+	Notices  []string  `json:"notices,omitempty"`  // what is to be said of the configuration, such as an ignore that has expired
+	Baseline *Baseline `json:"baseline,omitempty"` // what the states of the findings were made with; nil if there are none
+	Shard    *Shard    `json:"shard,omitempty"`    // the share of the scopes that the report is about; nil for all of them
+	// Covers holds the rules that are not latent, for a public endpoint is behind them, but would be else. It is written for
+	// a shard only, which may not see the endpoint that another shard sees.
+	Covers []cloud.Ref `json:"covers,omitempty"`
+	Run    Run         `json:"run,omitzero"`
 }
 
 // Run is what is true of one run of the program and not of the clouds. Writers leave out what is zero.
 type Run struct {
-	Version  string    // of cloudaudit
-	ID       string    // a random UUID; empty if the output has to be reproducible
-	Started  time.Time // UTC
-	Finished time.Time
-	Exit     int // the exit status that the run ends with
+	Version  string    `json:"version,omitempty"` // of cloudaudit
+	ID       string    `json:"id,omitempty"`      // a random UUID; empty if the output has to be reproducible
+	Started  time.Time `json:"started,omitzero"`  // UTC
+	Finished time.Time `json:"finished,omitzero"`
+	Exit     int       `json:"exit"` // the exit status that the run ends with
 	// Anchor is the line that stands for a finding of which no source file is known, relative to the repository's root.
-	Anchor     Location
-	Repository Repository
+	Anchor     Location   `json:"-"`
+	Repository Repository `json:"-"`
+}
+
+// IsZero says whether r has nothing to say in a report.
+func (r Run) IsZero() bool {
+	r.Anchor, r.Repository = Location{}, Repository{}
+	return r == Run{}
 }
 
 // Repository is the repository that the lines of a report are in.
@@ -149,8 +168,27 @@ type Finding struct {
 	Fixes []Fix  `json:"fixes"`
 	NoFix *NoFix `json:"no_fix,omitempty"`
 
-	Scope cloud.Scope `json:"-"` // where the finding is reported
+	Scope cloud.Scope `json:"scope"` // where the finding is reported
+	// Sources is what the rule admits over all its evidence. It is written for a shard only: another shard may have seen
+	// more of the same rule, and how much of the internet comes in is known of both together.
+	Sources Sources `json:"sources,omitzero"`
+
+	State State `json:"state,omitempty"` // since the baseline; empty without one
+	// Carried says that the finding is one of the baseline, of a scope that could not be read now: it is not known to be
+	// there still, and not to be gone.
+	Carried    bool         `json:"carried,omitempty"`
+	Suppressed *Suppression `json:"suppressed,omitempty"` // why it is ignored; nil if it is not
 }
+
+// Suppression is why a finding is shown as ignored, and does not gate.
+type Suppression struct {
+	Reason  string    `json:"reason"`
+	Expires string    `json:"expires"` // the last day on which it holds, in UTC, as 2006-01-02
+	At      *Location `json:"at,omitempty"`
+}
+
+// Open says whether f counts: it is there, and nobody has decided to ignore it.
+func (f *Finding) Open() bool { return f.State != Absent && f.Suppressed == nil }
 
 // Step is one stage of a Path.
 type Step struct {
@@ -159,15 +197,23 @@ type Step struct {
 	Text  string    `json:"text"`
 }
 
-// Worst returns the most severe level of r's findings, or the zero Level.
+// Worst returns the most severe level of r's findings that are there and not ignored, or the zero Level.
 func (r *Report) Worst() Level {
 	var worst Level
-	for _, f := range r.Findings {
-		if !worst.AtLeast(f.Level) {
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Open() && !worst.AtLeast(f.Level) {
 			worst = f.Level
 		}
 	}
 	return worst
+}
+
+// Keep leaves out the findings below level.
+func (r *Report) Keep(level Level) {
+	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return !f.Level.AtLeast(level) })
+	if level != Note {
+		r.Severity = level
+	}
 }
 
 // Miss adds something that was asked for and could not be had to a scope of r, once.

@@ -314,3 +314,19 @@ func Renamed(text string) *findings.Report {
 		}}},
 	}
 }
+
+// Compared returns Report as it stands against an earlier report: its first finding is new, the second is ignored, one of
+// the earlier report is gone, and one of a scope that cannot be read any more is carried on.
+func Compared() *findings.Report {
+	now, old := Report(), Report()
+	why := &findings.Suppression{Reason: "partner <b>" + Hostile()[0], Expires: "2030-01-31", At: &findings.Location{File: "cloudaudit.yaml", Line: 7}}
+	now.Findings[1].Suppressed, old.Findings[1].Suppressed = why, why
+	gone := old.Findings[3]
+	gone.Fingerprint, gone.Exposures, gone.Message = "gone", []int{}, "The finding that is gone."
+	gone.Scope = cloud.Scope{Provider: "aws", Account: "111122223333", Region: "eu-north-1"}
+	carried := gone
+	carried.Fingerprint, carried.Message, carried.Scope.Region = "carried", "The finding that is carried on.", "us-east-1"
+	old.Findings = append(old.Findings[1:], gone, carried)
+	now.Since(old)
+	return now
+}

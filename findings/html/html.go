@@ -44,6 +44,12 @@ type view struct {
 	Left    int // exposures that are not shown
 	Clean   bool
 	Repair  *findings.Repair
+	Lists   []titled // findings that do not count
+}
+
+type titled struct {
+	Title    string
+	Findings []outline.Finding
 }
 
 type levelCount struct {
@@ -64,7 +70,12 @@ func Write(w io.Writer, r *findings.Report) error {
 	o := outline.Of(r, "")
 	v := view{
 		Outline: o, Repair: r.Repair, Style: template.CSS(style), Policy: policy(), Version: r.Run.Version, When: when(r.Run),
-		Clean: o.Complete && len(o.Groups) == 0 && o.Endpoints > 0,
+		Clean: o.Complete && len(o.Groups) == 0 && len(o.Ignored) == 0 && o.Endpoints > 0,
+	}
+	for _, l := range []titled{{"Gone since the baseline", o.Gone}, {"Ignored", o.Ignored}} {
+		if len(l.Findings) > 0 {
+			v.Lists = append(v.Lists, l)
+		}
 	}
 	for _, l := range []findings.Level{findings.Error, findings.Warning, findings.Note} {
 		v.Levels = append(v.Levels, levelCount{l, o.Levels[l], strings.TrimPrefix(outline.Count(o.Levels[l], string(l)), fmt.Sprint(o.Levels[l], " "))})

@@ -90,6 +90,14 @@ func TestGolden(t *testing.T) {
 	if again := written(t, findingstest.Report()); !bytes.Equal(got, again) {
 		t.Error("the same snapshots gave two pages")
 	}
+	compared := written(t, findingstest.Compared())
+	findingstest.Golden(t, "compared.html", compared)
+	checkSafe(t, compared)
+	for _, want := range []string{"(1 not read now)", "1 gone", "1 ignored", "The finding that is gone.", "The finding that is carried on.", "partner", "until 2030-01-31"} {
+		if !bytes.Contains(compared, []byte(want)) {
+			t.Errorf("the compared report does not say %q", want)
+		}
+	}
 }
 
 // TestPolicy checks that the style of the page is the one that its policy allows: a browser would not show it otherwise.

@@ -54,6 +54,12 @@ func filled(r *findings.Report) *findings.Report {
 		f := &out.Findings[i]
 		f.Exposures, f.With = append([]int{}, f.Exposures...), append([]string{}, f.With...)
 		f.Fixes = append([]findings.Fix{}, f.Fixes...)
+		if r.Shard == nil {
+			f.Sources = findings.Sources{}
+		}
+	}
+	if r.Shard == nil {
+		out.Covers = nil
 	}
 	return &out
 }
@@ -71,6 +77,9 @@ func Read(r io.Reader) (*findings.Report, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("JSON report: something follows the document")
 	}
+	if !doc.Shard.Valid() {
+		return nil, errors.New("JSON report: the shard is none")
+	}
 	report := filled(doc.Report)
 	for i := range report.Findings {
 		f := &report.Findings[i]
@@ -79,12 +88,14 @@ func Read(r io.Reader) (*findings.Report, error) {
 				return nil, fmt.Errorf("JSON report: finding %d has exposure %d, of %d", i, at, len(report.Exposures))
 			}
 		}
-		f.Scope = scopeOf(report, f)
+		if f.Scope == (cloud.Scope{}) {
+			f.Scope = scopeOf(report, f)
+		}
 	}
 	return report, nil
 }
 
-// scopeOf returns where f is reported, which the document does not say by itself: where its evidence is, or else its
+// scopeOf returns where f is reported, which older documents do not say: where its evidence is, or else its
 // subject. Accounts have no slash in them.
 func scopeOf(r *findings.Report, f *findings.Finding) cloud.Scope {
 	if len(f.Exposures) > 0 {

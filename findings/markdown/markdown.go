@@ -35,6 +35,8 @@ func Write(w io.Writer, r *findings.Report) error {
 	p.headline(o)
 	p.repair(r.Repair)
 	p.table(o)
+	p.list("Gone since the baseline", o.Gone)
+	p.list("Ignored", o.Ignored)
 	p.gaps(o)
 	p.details(o)
 	p.quiet(o)
@@ -73,9 +75,12 @@ func (p *page) headline(o *outline.Outline) {
 		text = "Can the internet reach memcached, port " + o.Ports + "? " + text
 	}
 	p.add(text + "\n\n")
+	if since := o.Since(); since != "" {
+		p.add(since + ".\n\n")
+	}
 	if incomplete := o.Incomplete(); incomplete != "" {
 		p.add("> [!WARNING]\n> **Incomplete.** " + incomplete + "\n\n")
-	} else if len(o.Groups) == 0 && o.Endpoints > 0 {
+	} else if len(o.Groups) == 0 && len(o.Ignored) == 0 && o.Endpoints > 0 {
 		p.add("> [!TIP]\n> Nothing found: no packet from the internet gets to memcached's port.\n\n")
 	}
 }
@@ -113,6 +118,22 @@ func (p *page) more(n int, noun string) {
 		p.add(fmt.Sprintf("\n… and %s that the JSON and SARIF reports have.\n", outline.Count(n, "more "+noun)))
 	}
 	p.add("\n")
+}
+
+// list writes findings that do not count.
+func (p *page) list(title string, list []outline.Finding) {
+	if len(list) == 0 {
+		return
+	}
+	p.add("### " + title + "\n\n| Check | Rule | Where | What | Why |\n| --- | --- | --- | --- | --- |\n")
+	left := 0
+	for i := range list {
+		f := &list[i]
+		if i >= mostFindings || !p.add("| "+check(f)+" | "+rule(f.Subject)+" | "+where(f.Scope)+" | "+sentence(f.Message)+" | "+sentence(f.Why())+" |\n") {
+			left++
+		}
+	}
+	p.more(left, "finding")
 }
 
 func (p *page) gaps(o *outline.Outline) {
@@ -296,7 +317,11 @@ func level(l findings.Level) string { return icon(l) + " " + sentence(string(l))
 func verdict(x cloud.Exposure) string { return sentence(string(x)) }
 
 func check(f *outline.Finding) string {
-	return "<b>" + sentence(f.RuleID) + "</b> " + sentence(f.Check.Name)
+	text := "<b>" + sentence(f.RuleID) + "</b> " + sentence(f.Check.Name)
+	if mark := f.Mark(); mark != "" {
+		text += " (" + sentence(mark) + ")"
+	}
+	return text
 }
 
 // rule names the subject of a finding, on one line.

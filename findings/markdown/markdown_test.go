@@ -86,6 +86,14 @@ func TestGolden(t *testing.T) {
 	if again := written(t, findingstest.Report()); !bytes.Equal(got, again) {
 		t.Error("the same snapshots gave two texts")
 	}
+	compared := written(t, findingstest.Compared())
+	findingstest.Golden(t, "compared.md", compared)
+	checkSafe(t, compared)
+	for _, want := range []string{"(1 not read now)", "1 gone", "1 ignored", "The finding that is gone.", "The finding that is carried on.", "partner", "until 2030-01-31"} {
+		if !bytes.Contains(compared, []byte(want)) {
+			t.Errorf("the compared report does not say %q", want)
+		}
+	}
 	clean := findings.Find(findingstest.Question(), findingstest.Snapshots()[2:3])
 	clean.Scopes[0].Endpoints, clean.Scopes[0].Blocked = 3, 3
 	findingstest.Golden(t, "clean.md", written(t, clean))

@@ -29,6 +29,14 @@ type Outline struct {
 	Skipped                   []Account // where the run ended before the scope was read
 	Quiet                     []Account // read completely, and nothing found
 	Checks                    []findings.Check
+	// Gone are the findings of the baseline that are not there any more, Ignored those that are not to count. Neither is in
+	// Groups or Levels.
+	Gone, Ignored []Finding
+	Shard         *findings.Shard // the share of the scopes that the report is about; nil for all of them
+	compared      bool
+	states        map[findings.State]int
+	carried       int
+	elsewhere     int
 }
 
 // Group holds what was found in one scope, most severe first.
@@ -78,7 +86,12 @@ type Account struct {
 
 // Of arranges what r says at level atLeast and above; the zero Level shows everything.
 func Of(r *findings.Report, atLeast findings.Level) *Outline {
-	o := &Outline{Complete: r.Complete, Levels: map[findings.Level]int{}, Scopes: len(r.Scopes)}
+	o := &Outline{
+		Complete: r.Complete, Levels: map[findings.Level]int{}, Scopes: len(r.Scopes), Shard: r.Shard, states: map[findings.State]int{},
+	}
+	if r.Baseline != nil {
+		o.compared, o.elsewhere = true, r.Baseline.Elsewhere
+	}
 	var ports []string
 	for _, p := range r.Ports {
 		ports = append(ports, strconv.Itoa(int(p)))
@@ -95,10 +108,23 @@ func Of(r *findings.Report, atLeast findings.Level) *Outline {
 			hidden[f.Scope] = true
 			continue
 		}
-		o.Levels[f.Level]++
 		check, ok := findings.CheckOf(f.RuleID)
 		if !ok {
 			check = findings.Check{ID: f.RuleID, Level: f.Level}
+		}
+		switch {
+		case f.State == findings.Absent:
+			o.Gone = append(o.Gone, Finding{Finding: f, Check: check})
+			continue
+		case f.Suppressed != nil:
+			o.Ignored = append(o.Ignored, Finding{Finding: f, Check: check})
+			hidden[f.Scope] = true
+			continue
+		}
+		o.Levels[f.Level]++
+		o.states[f.State]++
+		if f.Carried {
+			o.carried++
 		}
 		if !checks[check.ID] {
 			checks[check.ID] = true
@@ -301,16 +327,60 @@ func (o *Outline) Headline() string {
 	return strings.Join(parts, ", ")
 }
 
+// Since says what has become of the findings since the baseline and how many are ignored, or nothing.
+func (o *Outline) Since() string {
+	var parts []string
+	if o.compared {
+		unchanged := fmt.Sprintf("%d unchanged", o.states[findings.Unchanged])
+		if o.carried > 0 {
+			unchanged += fmt.Sprintf(" (%d not read now)", o.carried)
+		}
+		parts = append(parts, fmt.Sprintf("Since the baseline: %d new", o.states[findings.New]), unchanged, fmt.Sprintf("%d gone", len(o.Gone)))
+	}
+	if n := len(o.Ignored); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d ignored", n))
+	}
+	text := strings.Join(parts, ", ")
+	if o.elsewhere > 0 {
+		text += fmt.Sprintf("; %s of the baseline left out, whose scopes are not in this report", Count(o.elsewhere, "finding"))
+	}
+	return text
+}
+
+// Mark says what has become of f since the baseline in a word or two, or nothing.
+func (f *Finding) Mark() string {
+	if f.Carried {
+		return "not read now, as in the baseline"
+	}
+	return string(f.State)
+}
+
+// Why says why f is ignored, and until when.
+func (f *Finding) Why() string {
+	if f.Suppressed == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s (until %s)", f.Suppressed.Reason, f.Suppressed.Expires)
+}
+
 // Judged says what was judged, such as "12 public endpoints judged, 9 blocked; 340 rules in 2 scopes".
 func (o *Outline) Judged() string {
-	return fmt.Sprintf("%s judged, %d blocked; %s in %s", Count(o.Endpoints, "public endpoint"), o.Blocked,
+	text := fmt.Sprintf("%s judged, %d blocked; %s in %s", Count(o.Endpoints, "public endpoint"), o.Blocked,
 		Count(o.Rules, "rule"), Count(o.Scopes, "scope"))
+	if o.Shard != nil {
+		text += fmt.Sprintf(" (shard %s: not all that there are)", o.Shard)
+	}
+	return text
 }
 
 // Incomplete says what being incomplete means, or nothing if the report is complete.
 func (o *Outline) Incomplete() string {
 	if o.Complete {
 		return ""
+	}
+	if o.Shard != nil {
+		return fmt.Sprintf("Only the shards %s of all scopes are here, and %d of their %s read completely. What was not read is not clean.",
+			o.Shard, o.Read, Count(o.Scopes, "scope"))
 	}
 	if o.Read == o.Scopes {
 		return "Not everything that was asked for could be read. What was not read is not clean."

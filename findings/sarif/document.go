@@ -1,12 +1,19 @@
 package sarif
 
+import (
+	"encoding/json"
+
+	"github.com/cloudaudit/cloudaudit/cloud"
+)
+
 // The objects of SARIF 2.1.0 that are written, and no others. A field without omitempty is one that SARIF requires or
 // whose zero value says something; pointers tell "not known" from zero.
 type (
 	document struct {
-		Schema  string `json:"$schema"`
-		Version string `json:"version"`
-		Runs    []run  `json:"runs"`
+		Schema     string         `json:"$schema"`
+		Version    string         `json:"version"`
+		Runs       []run          `json:"runs"`
+		Properties *logProperties `json:"properties,omitempty"`
 	}
 	run struct {
 		Tool               tool                        `json:"tool"`
@@ -14,6 +21,7 @@ type (
 		OriginalURIBaseIDs map[string]artifactLocation `json:"originalUriBaseIds"`
 		VersionControl     []versionControlDetails     `json:"versionControlProvenance,omitempty"`
 		AutomationDetails  automationDetails           `json:"automationDetails"`
+		BaselineGUID       string                      `json:"baselineGuid,omitempty"`
 		LogicalLocations   []logicalLocation           `json:"logicalLocations,omitempty"`
 		Results            []result                    `json:"results"`
 		Taxonomies         []toolComponent             `json:"taxonomies,omitempty"`
@@ -90,6 +98,7 @@ type (
 		StartTimeUTC        string         `json:"startTimeUtc,omitempty"`
 		EndTimeUTC          string         `json:"endTimeUtc,omitempty"`
 		Notifications       []notification `json:"toolExecutionNotifications,omitempty"`
+		Configuration       []notification `json:"toolConfigurationNotifications,omitempty"`
 	}
 	notification struct {
 		Descriptor     descriptorReference  `json:"descriptor"`
@@ -117,12 +126,21 @@ type (
 		RuleIndex           int                 `json:"ruleIndex"`
 		Kind                string              `json:"kind"`
 		Level               string              `json:"level"`
+		BaselineState       string              `json:"baselineState,omitempty"` // on all results of a file, or on none
+		Suppressions        *[]suppression      `json:"suppressions,omitempty"`  // likewise; empty means looked at, and not suppressed
 		Message             resultMessage       `json:"message"`
 		Locations           []location          `json:"locations"`
 		RelatedLocations    []location          `json:"relatedLocations,omitempty"`
 		CodeFlows           []codeFlow          `json:"codeFlows,omitempty"`
 		PartialFingerprints partialFingerprints `json:"partialFingerprints"`
 		Properties          resultProperties    `json:"properties"`
+	}
+	suppression struct {
+		Kind          string                `json:"kind"`
+		Status        string                `json:"status"`
+		Justification string                `json:"justification"`
+		Location      *location             `json:"location,omitempty"`
+		Properties    suppressionProperties `json:"properties"`
 	}
 	partialFingerprints struct {
 		Exposure string `json:"cloudauditExposure/v1"`
@@ -168,12 +186,21 @@ type (
 
 // The property bags. Their names are those of the JSON report, so that whoever reads both reads the same words.
 type (
+	logProperties struct {
+		Report json.RawMessage `json:"report"` // the JSON report, with everything
+	}
 	runProperties struct {
-		Complete  bool     `json:"complete"`
-		Endpoints int      `json:"endpoints"`
-		Blocked   int      `json:"blocked"`
-		Rules     int      `json:"rules"`
-		Ports     []uint16 `json:"ports,omitempty"`
+		Scope        cloud.Scope `json:"scope"`
+		Complete     bool        `json:"complete"`
+		Endpoints    int         `json:"endpoints"`
+		Blocked      int         `json:"blocked"`
+		Rules        int         `json:"rules"`
+		Ports        []uint16    `json:"ports,omitempty"`
+		ResultsTotal int         `json:"results_total,omitempty"` // only if some are left out
+		Shard        string      `json:"shard,omitempty"`
+	}
+	suppressionProperties struct {
+		Expires string `json:"expires"`
 	}
 	resultProperties struct {
 		Findings       []findingProperties `json:"findings,omitempty"`
@@ -183,6 +210,8 @@ type (
 	}
 	findingProperties struct {
 		Fingerprint string   `json:"fingerprint"`
+		Message     string   `json:"message,omitempty"` // only where the result has several findings
+		Carried     bool     `json:"carried,omitempty"` // as the baseline has it, for it could not be read now
 		Subject     *subject `json:"subject,omitempty"`
 		Unread      string   `json:"unread,omitempty"` // for a gap: what could not be read
 		Alone       *bool    `json:"alone,omitempty"`
@@ -205,6 +234,7 @@ type (
 		ID       string `json:"id"`
 		Name     string `json:"name,omitempty"`
 		List     string `json:"list,omitempty"`
+		ListType string `json:"list_type,omitempty"`
 		ListName string `json:"list_name,omitempty"`
 		Text     string `json:"text,omitempty"`
 	}

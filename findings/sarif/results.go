@@ -28,6 +28,7 @@ type runBuilder struct {
 	logicals []logicalLocation
 	logical  map[string]int // positions in logicals, by fully qualified name
 	notes    []notification
+	total    int // results, if some were left out
 }
 
 // entry is one thing to report: a finding, or in the profile GitHub a gap.
@@ -47,6 +48,9 @@ type entry struct {
 func (b *runBuilder) entries() ([]entry, error) {
 	var out []entry
 	for _, f := range b.scope.found {
+		if b.profile == GitHub && !f.Open() {
+			continue // code scanning would take it for an open alert
+		}
 		s := f.Subject
 		e := entry{
 			finding: f, check: f.RuleID, level: b.level(f.RuleID, f.Level), fingerprint: f.Fingerprint, message: f.Message,
@@ -54,6 +58,9 @@ func (b *runBuilder) entries() ([]entry, error) {
 		}
 		if s.Name != "" && s.List == "" {
 			e.title = s.Name
+		}
+		if f.Carried {
+			e.message = strings.TrimSuffix(e.message, ".") + "; its scope could not be read now, so it is shown as the baseline has it."
 		}
 		at := b.report.Run.Anchor
 		if f.Location != nil {
@@ -120,6 +127,7 @@ func (b *runBuilder) results() ([]result, error) {
 	}
 	groups := b.group(entries)
 	if n := len(groups); n > b.limits.results {
+		b.total = n
 		groups = groups[:b.limits.results]
 		b.notes = append(b.notes, notify(limitReached, findings.Warning,
 			fmt.Sprintf("The run has '%d' results, and the file has the '%d' most severe of them", n, b.limits.results)))
@@ -171,6 +179,12 @@ func (b *runBuilder) result(group []entry) result {
 		// Nothing has failed yet, and what has not failed has no level (SARIF 2.1.0 §3.27.9).
 		r.Kind, r.Level = "open", "none"
 	}
+	if f := first.finding; f != nil && b.profile == Full {
+		r.BaselineState = string(f.State)
+		if b.suppressing {
+			r.Suppressions = b.suppressions(f.Suppressed)
+		}
+	}
 	if len(group) == 1 {
 		r.Message.Text, r.RelatedLocations = b.alone(first)
 	} else {
@@ -178,6 +192,24 @@ func (b *runBuilder) result(group []entry) result {
 	}
 	r.CodeFlows = b.codeFlows(group)
 	return r
+}
+
+// suppressions returns why a result is ignored: an empty list if it is not (SARIF 2.1.0 §3.27.23).
+func (b *runBuilder) suppressions(s *findings.Suppression) *[]suppression {
+	out := []suppression{}
+	if s != nil {
+		entry := suppression{
+			Kind: "external", Status: "accepted", Justification: plain(bounded(s.Reason, maxMessage)),
+			Properties: suppressionProperties{Expires: s.Expires},
+		}
+		if s.At != nil {
+			if p, err := physical(*s.At); err == nil { // an ignore may be in a file outside of the repository
+				entry.Location = &location{PhysicalLocation: p}
+			}
+		}
+		out = append(out, entry)
+	}
+	return &out
 }
 
 // fingerprint returns what the result is known by in every run: that of its finding, or one of the set of them. It does
@@ -403,7 +435,11 @@ func (b *runBuilder) properties(group []entry) resultProperties {
 			}
 		}
 		if i < maxMerged {
-			p.Findings = append(p.Findings, propertiesOf(e))
+			of := propertiesOf(e)
+			if len(group) > 1 {
+				of.Message = escape.Visible(bounded(e.message, maxMessage))
+			}
+			p.Findings = append(p.Findings, of)
 		}
 	}
 	if len(group) > len(p.Findings) {
@@ -421,10 +457,10 @@ func propertiesOf(e entry) findingProperties {
 	}
 	s, alone := e.finding.Subject, e.finding.Alone
 	p := findingProperties{
-		Fingerprint: e.fingerprint, Alone: &alone, With: names(e.finding.With, maxAdmitted),
+		Fingerprint: e.fingerprint, Carried: e.finding.Carried, Alone: &alone, With: names(e.finding.With, maxAdmitted),
 		Subject: &subject{
 			Provider: name(s.Provider), Scope: name(s.Scope), Type: name(s.Type), ID: name(s.ID), Name: name(s.Name),
-			List: name(s.List), ListName: name(s.ListName), Text: name(s.Text),
+			List: name(s.List), ListType: name(s.ListType), ListName: name(s.ListName), Text: name(s.Text),
 		},
 	}
 	switch f := e.finding; {

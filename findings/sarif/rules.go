@@ -153,6 +153,8 @@ const (
 	partUnread
 	limitReached
 	scopeLeftOut
+	shardsMissing
+	configurationNotice
 )
 
 // notices describes what a run may have to say of itself. Their ids are apart from those of checks.
@@ -176,6 +178,12 @@ func notices() []reportingDescriptor {
 		notice("CA904", "ScopeLeftOut", "A scope that was asked for has no run in this file.",
 			"Code scanning leaves the alerts of a scope as they are if a file has no run for it.",
 			"Scan the scope again once it can be read, or into a file of its own."),
+		notice("CA905", "ShardsMissing", "The file is about a share of the scopes only.",
+			"Nothing is known here of the other shards: that they have no results does not mean that they are clean.",
+			"Merge the reports of all shards."),
+		notice("CA906", "ConfigurationNotice", "The configuration needs a look.",
+			"An ignore that has expired hides nothing any more: what it was for counts again.",
+			"Mend what was ignored, or give the ignore a new day and say why."),
 	}
 }
 

@@ -21,7 +21,8 @@ type scope struct {
 
 // unread says whether nothing at all is known of s.
 func (s *scope) unread() bool {
-	return !s.complete() && len(s.found) == 0 && s.Endpoints == 0 && s.Rules == 0
+	found := slices.ContainsFunc(s.found, func(f *findings.Finding) bool { return !f.Carried && f.State != findings.Absent })
+	return !s.complete() && !found && s.Endpoints == 0 && s.Rules == 0
 }
 
 func (s *scope) complete() bool { return s.Complete && !s.Interrupt && len(s.Gaps) == 0 }
@@ -67,7 +68,7 @@ func (w *writer) runs() ([]run, error) {
 	for i, s := range scopes {
 		var notes []notification
 		if i == 0 {
-			notes = leftOut
+			notes = slices.Concat(w.shards(), leftOut)
 		}
 		r, err := w.run(s, notes)
 		if err != nil {
@@ -76,6 +77,15 @@ func (w *writer) runs() ([]run, error) {
 		runs = append(runs, r)
 	}
 	return runs, nil
+}
+
+// shards says which parts of the scopes are not in the report.
+func (w *writer) shards() []notification {
+	if w.report.Shard == nil {
+		return nil
+	}
+	return []notification{notify(shardsMissing, findings.Warning,
+		fmt.Sprintf("The file has the shards '%s' of all scopes, and what is in the others is not known here", w.report.Shard))}
 }
 
 // choose returns the scopes that have a run, and what to say of the others.
@@ -120,7 +130,7 @@ func (w *writer) choose(scopes []*scope) (chosen []*scope, leftOut []notificatio
 func (w *writer) worst(s *scope) findings.Level {
 	var worst findings.Level
 	for _, f := range s.found {
-		if l := w.level(f.RuleID, f.Level); !worst.AtLeast(l) {
+		if l := w.level(f.RuleID, f.Level); f.Open() && !worst.AtLeast(l) {
 			worst = l
 		}
 	}
@@ -145,6 +155,13 @@ func (w *writer) run(s *scope, notes []notification) (run, error) {
 	if err != nil {
 		return run{}, fmt.Errorf("%s: %w", escape.Visible(s.String()), err)
 	}
+	properties := runProperties{
+		Scope: s.Scope.Scope, Complete: s.complete(), Endpoints: s.Endpoints, Blocked: s.Blocked, Rules: s.Rules, Ports: w.report.Ports,
+		ResultsTotal: rb.total,
+	}
+	if w.report.Shard != nil {
+		properties.Shard = w.report.Shard.String()
+	}
 	return run{
 		Tool:        tool{Driver: w.driver(s.Provider)},
 		Invocations: []invocation{w.invocation(s, slices.Concat(s.notifications(w), rb.notes, notes))},
@@ -152,20 +169,19 @@ func (w *writer) run(s *scope, notes []notification) (run, error) {
 			sourceRoot: {Description: &text{Text: "The root of the repository."}},
 		},
 		VersionControl:    w.provenance,
-		AutomationDetails: w.automation(s.Scope.Scope),
+		AutomationDetails: automation(s.Scope.Scope, w.report.Run.ID),
+		BaselineGUID:      w.baseline(s.Scope.Scope),
 		LogicalLocations:  rb.logicals,
 		Results:           results,
 		Taxonomies:        []toolComponent{w.taxonomy()},
 		ColumnKind:        "utf16CodeUnits",
-		Properties: runProperties{
-			Complete: s.complete(), Endpoints: s.Endpoints, Blocked: s.Blocked, Rules: s.Rules, Ports: w.report.Ports,
-		},
+		Properties:        properties,
 	}, nil
 }
 
 // automation names the run: the category is the scope, so that runs of several scopes do not close each other's alerts
 // (SARIF 2.1.0 §3.17.3; what follows the last slash is the run's own).
-func (w *writer) automation(s cloud.Scope) automationDetails {
+func automation(s cloud.Scope, runID string) automationDetails {
 	id := "cloudaudit"
 	for i, part := range []string{s.Provider, s.Account, s.Region} {
 		switch {
@@ -176,11 +192,19 @@ func (w *writer) automation(s cloud.Scope) automationDetails {
 		}
 	}
 	d := automationDetails{ID: id + "/"}
-	if w.report.Run.ID != "" {
-		d.ID += url.PathEscape(bounded(w.report.Run.ID, maxName))
-		d.GUID = uuid(w.report.Run.ID, d.ID)
+	if runID != "" {
+		d.ID += url.PathEscape(bounded(runID, maxName))
+		d.GUID = uuid(runID, d.ID)
 	}
 	return d
+}
+
+// baseline returns the guid of the run that s is compared with, if there is one (SARIF 2.1.0 §3.14.5).
+func (w *writer) baseline(s cloud.Scope) string {
+	if w.profile != Full || w.report.Baseline == nil {
+		return ""
+	}
+	return automation(s, w.report.Baseline.ID).GUID
 }
 
 // uuid returns the UUID of version 5 (RFC 9562) that names a part of a run: every run object needs its own, and a rerun
@@ -200,8 +224,17 @@ func (w *writer) invocation(s *scope, notes []notification) invocation {
 		ExecutionSuccessful: !s.unread(),
 		ExitCode:            run.Exit, ExitCodeDescription: exitDescription(run.Exit),
 		StartTimeUTC: timestamp(run.Started), EndTimeUTC: timestamp(run.Finished),
-		Notifications: notes,
+		Notifications: notes, Configuration: w.configuration(),
 	}
+}
+
+// configuration returns what is to be said of the configuration (SARIF 2.1.0 §3.20.22).
+func (w *writer) configuration() []notification {
+	var out []notification
+	for _, n := range w.report.Notices[:min(len(w.report.Notices), maxNotices)] {
+		out = append(out, notify(configurationNotice, findings.Warning, n))
+	}
+	return out
 }
 
 func timestamp(t time.Time) string {

@@ -20,13 +20,16 @@ import (
 
 	"github.com/cloudaudit/cloudaudit/findings"
 	"github.com/cloudaudit/cloudaudit/findings/escape"
+	"github.com/cloudaudit/cloudaudit/findings/jsonreport"
 )
 
 // Profile says for whom SARIF is written.
 type Profile string
 
 const (
-	// Full has every scope and one result for each finding. What could not be decided is of kind open.
+	// Full has every scope and one result for each finding, also for those that are ignored and those that the baseline had
+	// and that are gone. What could not be decided is of kind open. The file has the whole JSON report among its properties,
+	// so that Read loses nothing.
 	Full Profile = "full"
 	// GitHub has what code scanning takes without loss:
 	//
@@ -39,6 +42,7 @@ const (
 	//     for what is undetermined, because code scanning shows no notifications: what such a run no longer finds is closed
 	//     with that alert in its place.
 	//   - What is undetermined is a warning, and of kind fail.
+	//   - What is ignored or gone is left out, and no result has a state: code scanning compares by itself.
 	//   - The limits of code scanning hold; a notification says what was left out.
 	GitHub Profile = "github"
 )
@@ -127,15 +131,24 @@ func encode(r *findings.Report, p Profile, l limits, provenance []versionControl
 		}
 	}
 	slices.Sort(sw.weaknesses)
+	sw.suppressing = slices.ContainsFunc(r.Findings, func(f findings.Finding) bool { return f.Suppressed != nil })
 	runs, err := sw.runs()
 	if err != nil {
 		return nil, err
+	}
+	out := document{Schema: schema, Version: "2.1.0", Runs: runs}
+	if p == Full {
+		var whole bytes.Buffer
+		if err := jsonreport.Write(&whole, r); err != nil {
+			return nil, err
+		}
+		out.Properties = &logProperties{Report: whole.Bytes()}
 	}
 	var doc bytes.Buffer
 	enc := json.NewEncoder(&doc)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	if err := enc.Encode(document{Schema: schema, Version: "2.1.0", Runs: runs}); err != nil {
+	if err := enc.Encode(out); err != nil {
 		return nil, err
 	}
 	return escape.JSON(doc.Bytes()), nil
@@ -168,6 +181,8 @@ type writer struct {
 	checks     []findings.Check
 	weaknesses []int                       // of the CWE, sorted
 	places     map[place]findings.Location // of the rules whose source is known
+	// suppressing says that something is ignored: then all results say whether they are.
+	suppressing bool
 }
 
 // place names a subject across the report.

@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/findings/findingstest"
 )
 
 // files returns what the validators are shown: both profiles of the report, with and without what differs from run to run.
@@ -23,6 +24,14 @@ import (
 func files(t *testing.T) map[string][]byte {
 	out := map[string][]byte{}
 	for _, p := range []Profile{Full, GitHub} {
+		compared := findingstest.Compared()
+		compared.Run = report().Run
+		// The validator takes no more than five runs a file.
+		compared.Scopes = slices.DeleteFunc(compared.Scopes, func(s findings.Scope) bool { return s.Provider == "do" })
+		compared.Findings = slices.DeleteFunc(compared.Findings, func(f findings.Finding) bool { return f.Scope.Provider == "do" })
+		compared.Baseline.ID = "2f3c1a52-70cc-4a3c-8f0e-0d3c2c1c9a11"
+		compared.Shard, compared.Notices = &findings.Shard{Of: 3, Parts: []int{1, 3}}, []string{"cloudaudit.yaml:3: an ignore has expired"}
+		out[fmt.Sprintf("%s-compared.sarif", p)] = written(t, compared, p)
 		all := report()
 		for i, scopes := range slices.Collect(slices.Chunk(all.Scopes, 5)) {
 			part := *all

@@ -36,6 +36,8 @@ func Write(w io.Writer, r *findings.Report, opts Options) error {
 	for _, g := range o.Groups {
 		p.group(g)
 	}
+	p.aside("Gone since the baseline", "✔ ", green, o.Gone)
+	p.aside("Ignored", "○ ", dim, o.Ignored)
 	p.gaps(o)
 	p.quiet(o)
 	p.advice(o)
@@ -71,6 +73,9 @@ func (p *printer) finding(f *outline.Finding) {
 	}
 	if f.Location != nil {
 		head = append(head, part{fmt.Sprintf("  %s:%d", f.Location.File, f.Location.Line), cyan})
+	}
+	if mark := f.Mark(); mark != "" {
+		head = append(head, part{"  " + mark, magenta})
 	}
 	p.line(0, head...)
 
@@ -216,6 +221,24 @@ func (p *printer) companions(f *outline.Finding) {
 	}
 }
 
+// aside writes findings that do not count, each in a few lines.
+func (p *printer) aside(title, mark string, s style, list []outline.Finding) {
+	if len(list) == 0 {
+		return
+	}
+	p.line(0, part{title, bold})
+	p.rule()
+	for i := range list {
+		f := &list[i]
+		p.line(0, part{mark + strings.TrimSpace(f.RuleID+" "+f.Check.Name), s}, part{"  " + f.Scope.String(), dim})
+		p.paragraph(2, "", f.Message, plain)
+		if why := f.Why(); why != "" {
+			p.paragraph(2, "→ ", why, plain)
+		}
+	}
+	p.blank()
+}
+
 // gaps writes what could not be read.
 func (p *printer) gaps(o *outline.Outline) {
 	if len(o.Gaps) == 0 && len(o.Skipped) == 0 {
@@ -284,7 +307,7 @@ func (p *printer) summary(o *outline.Outline) {
 		}
 	}
 	switch {
-	case len(head) == 0 && o.Hidden == 0 && o.Complete && o.Endpoints > 0:
+	case len(head) == 0 && o.Hidden == 0 && len(o.Ignored) == 0 && o.Complete && o.Endpoints > 0:
 		head = append(head, part{"✔ nothing found: no packet from the internet gets to memcached's port", green})
 	case len(head) == 0:
 		head = append(head, part{"no findings", bold})
@@ -293,6 +316,9 @@ func (p *printer) summary(o *outline.Outline) {
 		head = append(head, part{fmt.Sprintf("(%d below the severity that was asked for)", o.Hidden), dim})
 	}
 	p.line(0, head...)
+	if text := o.Since(); text != "" {
+		p.line(0, part{text, plain})
+	}
 	p.line(0, part{o.Judged(), plain})
 	if text := o.Incomplete(); text != "" {
 		p.line(0, part{"INCOMPLETE ", magenta}, part{text, bold})

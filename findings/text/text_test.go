@@ -78,6 +78,14 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%s: the same snapshots gave two texts", name)
 		}
 	}
+	compared := report(t, findingstest.Compared(), Options{Width: 100})
+	findingstest.Golden(t, "compared.txt", compared)
+	checkSafe(t, compared)
+	for _, want := range []string{"(1 not read now)", "1 gone", "1 ignored", "The finding that is gone.", "The finding that is carried on.", "partner", "until 2030-01-31"} {
+		if !bytes.Contains(compared, []byte(want)) {
+			t.Errorf("the compared report does not say %q", want)
+		}
+	}
 	got := explained(t, Options{Width: 100})
 	findingstest.Golden(t, "explain.txt", got)
 	checkSafe(t, got)

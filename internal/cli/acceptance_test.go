@@ -182,7 +182,7 @@ func TestDemoIsValidSARIF(t *testing.T) {
 
 // TestHelpOfEveryCommand checks that every command explains itself on standard output.
 func TestHelpOfEveryCommand(t *testing.T) {
-	for _, command := range []string{"scan", "explain", "snapshot", "demo", "providers", "version", "completion", "help"} {
+	for _, command := range []string{"scan", "explain", "snapshot", "merge", "config", "demo", "providers", "version", "completion", "help"} {
 		var stdout, stderr bytes.Buffer
 		status := cli.Run(t.Context(), cli.System{
 			Args: []string{command, "--help"}, Getenv: func(string) string { return "" }, Stdout: &stdout, Stderr: &stderr,

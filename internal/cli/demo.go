@@ -66,6 +66,7 @@ Exit status: 1, for there are findings; with --fail-on, --severity and --fix as 
 	flags.mend.register(cmd.Flags())
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
+	flags.since.register(cmd.Flags())
 	flags.manners.register(cmd.Flags())
 	return cmd
 }

@@ -139,7 +139,7 @@ func remediable(r *findings.Report) []remedy.Finding {
 	out := make([]remedy.Finding, 0, len(r.Findings))
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		x := remedy.Finding{Fingerprint: f.Fingerprint, Check: f.RuleID, Subject: refOf(f.Subject)}
+		x := remedy.Finding{Fingerprint: f.Fingerprint, Check: f.RuleID, Subject: refOf(f.Subject), Suppressed: f.Suppressed != nil}
 		if f.Location != nil {
 			x.Terraform = fmt.Sprintf("%s:%d", f.Location.File, f.Location.Line)
 		}

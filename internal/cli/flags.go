@@ -51,6 +51,7 @@ type sourceFlags struct {
 	folders         []string
 	organizationIDs []string
 	snapshots       []string
+	shard           *findings.Shard // of the scopes; nil for all
 	concurrency     int
 	timeout         time.Duration
 }

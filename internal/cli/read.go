@@ -139,7 +139,8 @@ func sourcesOf(sys System, in *sourceFlags, ports []uint16, m *manners, log hclo
 // gather reads the files that the flags name, or else the sources.
 func gather(ctx context.Context, sys System, in *sourceFlags, m *manners, log hclog.Logger, sources []source) ([]*cloud.Snapshot, error) {
 	if len(in.snapshots) > 0 {
-		return readFiles(in.snapshots)
+		snapshots, err := readFiles(in.snapshots)
+		return slices.DeleteFunc(snapshots, func(s *cloud.Snapshot) bool { return !in.shard.Has(s.Scope) }), err
 	}
 	if in.timeout > 0 {
 		var cancel context.CancelFunc
@@ -158,5 +159,6 @@ func gather(ctx context.Context, sys System, in *sourceFlags, m *manners, log hc
 			return nil, l.err
 		}
 	}
+	ofShard(listings, in.shard)
 	return readAll(ctx, listings, in.concurrency, p, log), nil
 }

@@ -59,3 +59,39 @@ func TestREADME(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigurationPage checks that the files and commands that the page shows are taken.
+func TestConfigurationPage(t *testing.T) {
+	data, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(data)
+	dir := t.TempDir()
+	files := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1)
+	if len(files) < 3 {
+		t.Errorf("%d files found", len(files))
+	}
+	for _, f := range files {
+		path := filepath.Join(dir, "cloudaudit.yaml")
+		if err := os.WriteFile(path, []byte(f[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		status := cli.Run(t.Context(), cli.System{
+			Args: []string{"config", "check", path}, Getenv: func(string) string { return "" }, Stdout: &stdout, Stderr: &stderr,
+		})
+		if status != cli.ExitClean {
+			t.Errorf("a file of the page is refused: %s\n%s", stderr.String(), f[1])
+		}
+	}
+	var help bytes.Buffer
+	for _, command := range []string{"scan", "merge"} {
+		cli.Run(t.Context(), cli.System{Args: []string{command, "--help"}, Getenv: func(string) string { return "" }, Stdout: &help, Stderr: &help})
+	}
+	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(page, -1) {
+		if !strings.Contains(help.String(), flag+" ") {
+			t.Errorf("the page names %s, and no help does", flag)
+		}
+	}
+}

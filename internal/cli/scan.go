@@ -3,14 +3,16 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/findings/escape"
+	"github.com/cloudaudit/cloudaudit/internal/config"
 	"github.com/cloudaudit/cloudaudit/probe"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
@@ -21,9 +23,14 @@ type scanFlags struct {
 	ask questionFlags
 	out outputFlags
 	manners
-	probe bool
-	how   probeFlags
-	mend  fixFlags
+	since sinceFlags
+	shard string
+	// config names the configuration file; file is what it says, nil if there is none.
+	config string
+	file   *config.Config
+	probe  bool
+	how    probeFlags
+	mend   fixFlags
 }
 
 func newScan(sys System) *cobra.Command {
@@ -35,7 +42,8 @@ func newScan(sys System) *cobra.Command {
 address whether a host on the internet can reach memcached's port, and reports the rules that let it in.
 
 What could not be read is reported as such, and never as clean. Every flag can be set by an environment variable:
-CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
+CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error; and by a key in cloudaudit.yaml, of which
+` + "`cloudaudit config example`" + ` is an example. A flag beats the environment, and that beats the file.
 
 ` + exitStatuses,
 		Example: `  cloudaudit scan --provider aws,do
@@ -44,12 +52,19 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error.
   cloudaudit scan --snapshot monday.json --snapshot tuesday.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if flags.file, err = configure(cmd, sys, flags.config); err != nil {
+				return err
+			}
 			return scan(cmd.Context(), sys, &flags, nil)
 		},
 	}
 	flags.in.register(cmd.Flags(), true)
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
+	flags.since.register(cmd.Flags())
+	cmd.Flags().StringVar(&flags.config, "config", "", "read settings and ignores from this `file` (default: cloudaudit.yaml, if there is one)")
+	cmd.Flags().StringVar(&flags.shard, "shard", "", "read only the `I/N`th part of the scopes, as 2/4; merge joins the reports (default: by the index of a Kubernetes or AWS Batch job)")
 	flags.registerProbe(cmd.Flags())
 	flags.mend.register(cmd.Flags())
 	flags.manners.register(cmd.Flags())
@@ -83,6 +98,13 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	if err != nil {
 		return err
 	}
+	old, err := flags.since.read(sys)
+	if err != nil {
+		return err
+	}
+	if flags.in.shard, err = shardOf(flags.shard, sys.Getenv); err != nil {
+		return err
+	}
 	var options probe.Options
 	if flags.probe {
 		if options, err = flags.how.options(); err != nil {
@@ -114,6 +136,7 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 		return err
 	}
 	report := findings.Find(question, snapshots)
+	suppress(report, flags.file)
 	if flags.probe {
 		if err := ask(ctx, sys, &flags.manners, report, options, sources, snapshots); err != nil {
 			return err
@@ -129,19 +152,12 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	if err := advise(report, snapshots, rewriters, mending); err != nil {
 		return err
 	}
-	report.Run = run
-	report.Run.Exit = status(ctx, report, gate, flags.out.allowPartial)
-	if !report.Run.Started.IsZero() {
-		report.Run.Finished = time.Now().UTC()
+	report.Shard = flags.in.shard
+	suppress(report, flags.file) // after a fix it is another report
+	for _, n := range report.Notices {
+		fmt.Fprintln(sys.Stderr, escape.Terminal(n))
 	}
-	report.Findings = slices.DeleteFunc(report.Findings, func(f findings.Finding) bool { return !f.Level.AtLeast(show) })
-	if err := plan.write(report); err != nil {
-		return err
-	}
-	if report.Run.Exit != ExitClean {
-		return &exit{status: report.Run.Exit}
-	}
-	return nil
+	return conclude(ctx, report, run, old, &flags.since, &flags.out, show, gate, plan)
 }
 
 // status decides the exit status. A report that a signal cut short is not to be mistaken for a finished one.
@@ -151,7 +167,7 @@ func status(ctx context.Context, r *findings.Report, gate findings.Level, allowP
 		return ExitInterrupted
 	case r.Repair != nil && !r.Repair.OK():
 		return ExitNotFixed
-	case len(r.Findings) > 0 && r.Worst().AtLeast(gate):
+	case r.Worst() != "" && r.Worst().AtLeast(gate):
 		return ExitFindings
 	case !r.Complete && !allowPartial:
 		return ExitIncomplete

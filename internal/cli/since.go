@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cloudaudit/cloudaudit/cloud"
+	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/findings/escape"
+	"github.com/cloudaudit/cloudaudit/findings/jsonreport"
+	"github.com/cloudaudit/cloudaudit/findings/sarif"
+	"github.com/cloudaudit/cloudaudit/providers"
+)
+
+// sinceFlags say what a report is compared with.
+type sinceFlags struct {
+	baseline string
+	newOnly  bool
+}
+
+func (s *sinceFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&s.baseline, "baseline", "", "earlier JSON or SARIF report in this `file`: say what is new, unchanged and gone since")
+	f.BoolVar(&s.newOnly, "new-only", false, "with --baseline: show new findings only, and exit with status 1 for them only")
+}
+
+// read returns the baseline, or nil if none is given.
+func (s *sinceFlags) read(sys System) (*findings.Report, error) {
+	if s.baseline == "" {
+		if s.newOnly {
+			return nil, &providers.Hint{Err: errors.New("--new-only needs a --baseline to know what is new"), Next: "give it an earlier JSON or SARIF report"}
+		}
+		return nil, nil
+	}
+	old, _, err := readReport(s.baseline)
+	if err != nil {
+		return nil, &providers.Hint{
+			Err:  fmt.Errorf("--baseline %s: %w", s.baseline, err),
+			Next: "a baseline is what `cloudaudit scan --output json=FILE` or `--output sarif=FILE` writes, of this version or an earlier one",
+		}
+	}
+	if old.NewOnly || old.Severity != "" {
+		fmt.Fprintf(sys.Stderr, "the baseline %s was written with --new-only or --severity: what it leaves out counts as new\n", escape.Terminal(s.baseline))
+	}
+	return old, nil
+}
+
+// readReport reads a report of either form. Whole says that it is all that the report was.
+func readReport(path string) (report *findings.Report, whole bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(bufio.NewReader(f))
+	if err != nil {
+		return nil, false, err
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var kind struct {
+		Schema  *string         `json:"schema"`
+		Version *string         `json:"version"`
+		Runs    json.RawMessage `json:"runs"`
+	}
+	switch err := json.Unmarshal(data, &kind); {
+	case err != nil:
+		return nil, false, fmt.Errorf("neither a JSON nor a SARIF report: %w", err)
+	case kind.Runs != nil:
+		report, whole, err = sarif.Read(bytes.NewReader(data))
+		if err != nil {
+			return nil, false, err
+		}
+	case kind.Schema == nil:
+		return nil, false, errors.New("neither a JSON nor a SARIF report of cloudaudit")
+	default:
+		report, err = jsonreport.Read(bytes.NewReader(data))
+		if err != nil {
+			return nil, false, err
+		}
+		whole = true
+	}
+	for _, f := range report.Findings {
+		if _, ok := findings.CheckOf(f.RuleID); !ok || f.Fingerprint == "" {
+			return nil, false, fmt.Errorf("there is no check %q: the report is of a later version, or broken", escape.Visible(f.RuleID))
+		}
+	}
+	return report, whole, nil
+}
+
+// conclude compares, gates, shows and writes a report: what scan and merge have in common.
+func conclude(ctx context.Context, report *findings.Report, run findings.Run, old *findings.Report, since *sinceFlags, out *outputFlags, show, gate findings.Level, p *plan) error {
+	if old != nil {
+		report.Since(old)
+		if since.newOnly {
+			report.OnlyNew()
+		}
+	}
+	report.Run = run
+	report.Run.Exit = status(ctx, report, gate, out.allowPartial)
+	if !report.Run.Started.IsZero() {
+		report.Run.Finished = time.Now().UTC()
+	}
+	report.Keep(show)
+	if err := p.write(report); err != nil {
+		return err
+	}
+	if report.Run.Exit != ExitClean {
+		return &exit{status: report.Run.Exit}
+	}
+	return nil
+}
+
+// newMerge is the command that joins the reports of several machines.
+func newMerge(sys System) *cobra.Command {
+	var out outputFlags
+	var since sinceFlags
+	var color string
+	cmd := &cobra.Command{
+		Use:   "merge REPORT...",
+		Short: "Join the reports of several machines into one",
+		Long: `Merge joins JSON reports, or SARIF reports of the full profile, into the report that one scan over everything would have
+given. It is complete only if every report is, and if no shard of a scan with --shard is missing. Of a scope that several
+reports are about the complete reading is taken, or else the latest.
+
+` + exitStatuses,
+		Example: `  cloudaudit scan --shard 1/2 --output json=1.json     # on one machine
+  cloudaudit scan --shard 2/2 --output json=2.json     # on another
+  cloudaudit merge 1.json 2.json --output sarif=cloudaudit.sarif`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &providers.Hint{Err: errors.New("merge needs the files of at least one report"), Next: "for example `cloudaudit merge 1.json 2.json`"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			plan, err := out.plan(sys, color)
+			if err != nil {
+				return err
+			}
+			show, err := level("severity", out.severity)
+			if err != nil {
+				return err
+			}
+			gate, err := level("fail-on", out.failOn)
+			if err != nil {
+				return err
+			}
+			old, err := since.read(sys)
+			if err != nil {
+				return err
+			}
+			var reports []*findings.Report
+			seen := map[string]bool{}
+			for _, path := range args {
+				r, whole, err := readReport(path)
+				if err == nil && !whole {
+					err = errors.New("a SARIF report of the profile github has not everything that is needed")
+				}
+				if err != nil {
+					return &providers.Hint{Err: fmt.Errorf("%s: %w", path, err), Next: "merge what `--output json=FILE` or `--output sarif=FILE` writes"}
+				}
+				if seen[path] {
+					return fmt.Errorf("%s is given twice", path)
+				}
+				seen[path] = true
+				if r.Severity != "" || r.NewOnly {
+					fmt.Fprintf(sys.Stderr, "%s was written with --severity or --new-only: what it leaves out is missing here too\n", escape.Terminal(path))
+				}
+				reports = append(reports, r)
+			}
+			merged, err := findings.Merge(reports)
+			if err != nil {
+				return &providers.Hint{Err: err, Next: "merge reports of one scan, with the same ports and the same number of shards"}
+			}
+			if missing := merged.Shard.Missing(); len(missing) > 0 {
+				var parts []string
+				for _, p := range missing {
+					parts = append(parts, strconv.Itoa(p))
+				}
+				fmt.Fprintf(sys.Stderr, "incomplete: of %d shards there is no report of %s\n", merged.Shard.Of, strings.Join(parts, ", "))
+			}
+			return conclude(cmd.Context(), merged, newRun(sys), old, &since, &out, show, gate, plan)
+		},
+	}
+	out.register(cmd.Flags())
+	since.register(cmd.Flags())
+	cmd.Flags().StringVar(&color, "color", "auto", "`auto`: colour on a terminal, unless NO_COLOR is set; or never, always")
+	return cmd
+}
+
+// shardOf returns the shard that the flag asks for, or else the one that Kubernetes or AWS Batch gave this process; nil is
+// everything.
+//
+// A pod of an indexed Job knows its index and not how many there are: that has to be set as CLOUDAUDIT_SHARDS
+// (https://kubernetes.io/docs/tasks/job/indexed-parallel-processing-static/). A child of an array job knows both
+// (https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html).
+func shardOf(flag string, getenv func(string) string) (*findings.Shard, error) {
+	if flag != "" {
+		s, err := findings.ParseShard(flag)
+		if err != nil {
+			return nil, fmt.Errorf("--%w", err)
+		}
+		return s, nil
+	}
+	for _, v := range []struct{ index, size string }{
+		{"JOB_COMPLETION_INDEX", "CLOUDAUDIT_SHARDS"},
+		{"AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"},
+	} {
+		index, size := getenv(v.index), getenv(v.size)
+		if index == "" || size == "" {
+			continue
+		}
+		i, err := strconv.Atoi(index)
+		if err != nil {
+			return nil, fmt.Errorf("environment variable %s: %q is not a number", v.index, index)
+		}
+		s, err := findings.ParseShard(fmt.Sprintf("%d/%s", i+1, size))
+		if err != nil {
+			return nil, fmt.Errorf("environment variables %s and %s: %w", v.index, v.size, err)
+		}
+		return s, nil
+	}
+	if getenv("CLOUDAUDIT_SHARDS") != "" {
+		return nil, errors.New("environment variable CLOUDAUDIT_SHARDS is set and JOB_COMPLETION_INDEX is not: which shard is this?")
+	}
+	return nil, nil
+}
+
+// ofShard leaves out of listings the scopes that are not in shard.
+func ofShard(listings []listing, shard *findings.Shard) {
+	for i := range listings {
+		listings[i].scopes = slices.DeleteFunc(slices.Clone(listings[i].scopes), func(s cloud.Scope) bool { return !shard.Has(s) })
+	}
+}
