@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	"internal/config":        {"findings", "findings/escape", "traffic"},
 	"internal/journal":       {"cloud"},
 	"bench/probe":            {"probe"},
+	"scripts/manual":         {"internal/cli"},
 	"probe":                  {"findings", "findings/escape", "cloud", "traffic"},
 	"internal/cli":           {"…"},
 	"internal/emulate":       {},
