@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"os/exec"
 	"os/user"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cloudaudit/cloudaudit/findings"
+	"github.com/cloudaudit/cloudaudit/findings/jsonreport"
 	"github.com/cloudaudit/cloudaudit/internal/cli"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/moto"
 )
@@ -176,5 +179,37 @@ func TestProbeOfMoto(t *testing.T) {
 	}
 	if len(before.Exposures) != len(r.Exposures) {
 		t.Errorf("%d exposures without the probe, %d with it", len(before.Exposures), len(r.Exposures))
+	}
+
+	// A security group does not keep this machine's loopback from answering: what still answers after the fix is not fixed.
+	var stdout, stderr bytes.Buffer
+	status := cli.Run(t.Context(), cli.System{
+		Args: []string{
+			"scan", "--provider", "aws", "--region", "us-east-1", "--format", "json", "--fix", "--yes", "--allow-loss", "--max-changes", "0",
+			"--journal", filepath.Join(t.TempDir(), "fix.jsonl"), "--probe", "--probe-allow", address[amplifier.Interface] + "/32", "--probe-timeout", "500ms",
+		},
+		Getenv: os.Getenv, Stdout: &stdout, Stderr: &stderr,
+	})
+	if status != cli.ExitNotFixed {
+		t.Errorf("exit status %d, want %d\n%s", status, cli.ExitNotFixed, stderr.String())
+	}
+	report, err := jsonreport.Read(&stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixed := 0
+	for _, res := range report.Repair.Results {
+		of := slices.ContainsFunc(res.Findings, func(f findings.Brief) bool { return slices.Contains(amplifier.Rules, f.Subject.ID) })
+		switch {
+		case of && (res.State != "partial" || !strings.Contains(res.Reason, "still answers at "+address[amplifier.Interface])):
+			t.Errorf("the list in front of memcached is %s: %s", res.State, res.Reason)
+		case !of && res.State != "fixed":
+			t.Errorf("%s is %s: %s", res.List.ID, res.State, res.Reason)
+		default:
+			fixed++
+		}
+	}
+	if fixed < 2 {
+		t.Errorf("%d lists are as they should be\n%s", fixed, stdout.String())
 	}
 }
