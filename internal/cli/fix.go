@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +35,8 @@ type fixFlags struct {
 	owned         bool
 	keepPrivate   []string
 	confirmWithin time.Duration
+
+	given *remedy.Plan // what --plan names, to be carried out
 }
 
 func (x *fixFlags) register(f *pflag.FlagSet) {
@@ -49,7 +53,7 @@ func (x *fixFlags) register(f *pflag.FlagSet) {
 	f.DurationVar(&x.confirmWithin, "confirm-within", 0, "with --fix: undo everything after this `duration`, such as 10m, unless it is confirmed")
 }
 
-// check refuses flags that contradict each other, before anything is read.
+// check refuses flags that contradict each other and reads the plan, before anything is read of a cloud.
 func (x *fixFlags) check(sys System, offline bool) error {
 	if !x.fix {
 		for name, given := range map[string]bool{"dry-run": x.dryRun, "yes": x.yes, "plan": x.plan != "", "journal": x.journal != ""} {
@@ -74,6 +78,18 @@ func (x *fixFlags) check(sys System, offline bool) error {
 			Err:  errors.New("--fix asks before it writes, and there is no terminal to ask on"),
 			Next: "look at the plan with --dry-run, then give --yes",
 		}
+	}
+	switch {
+	case x.plan == "":
+		return nil
+	case !x.dryRun:
+		var err error
+		x.given, err = readPlan(x.plan)
+		return err
+	}
+	dir := filepath.Dir(x.plan)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return &providers.Hint{Err: fmt.Errorf("--plan %s: %s is not a directory", x.plan, dir), Next: "make it first"}
 	}
 	return nil
 }
@@ -205,8 +221,8 @@ type mender struct {
 
 // prepare returns the plan to carry out: a new one, or the one in the file that --plan names.
 func (m *mender) prepare(report *findings.Report, snapshots []*cloud.Snapshot) (*remedy.Plan, error) {
-	if m.flags.mend.plan != "" && !m.flags.mend.dryRun {
-		return readPlan(m.flags.mend.plan)
+	if m.flags.mend.given != nil {
+		return m.flags.mend.given, nil
 	}
 	p := remedy.New(snapshots, remediable(report), m.rewriters, m.options)
 	if m.flags.mend.plan != "" {
@@ -285,7 +301,8 @@ func (m *mender) repair(ctx context.Context, report *findings.Report, snapshots 
 func (m *mender) mend(ctx context.Context, q cloud.Question, report *findings.Report, snapshots []*cloud.Snapshot, o probe.Options) (*findings.Report, []*cloud.Snapshot, error) {
 	if !m.flags.mend.dryRun {
 		if err := undoExpired(ctx, m.sys, m.sources); err != nil {
-			return report, snapshots, &exit{status: ExitNotFixed, err: err}
+			report.Repair = &findings.Repair{Results: []findings.Repaired{}, Error: "nothing was written, for an earlier fix that was not confirmed is to be undone first: " + err.Error()}
+			return report, snapshots, nil
 		}
 	}
 	repair, after, err := m.repair(ctx, report, snapshots)

@@ -293,3 +293,24 @@ func TestEveryWriteRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestExpiredFixIsUndone ends a fix that has to be confirmed before its process can undo it: the next fix does.
+func TestExpiredFixIsUndone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "do")
+	before := digests(s.snapshots())
+	s.killer.after = 3
+	if err := s.killed("scan", "--provider", "do", "--fix", "--yes", "--confirm-within", "1ms", "--format", "json"); err == nil {
+		t.Fatal("the program was not killed")
+	}
+	if sameLists(digests(s.snapshots()), before) {
+		t.Fatal("nothing was written")
+	}
+	status, out, stderr := s.run("scan", "--provider", "do", "--fix", "--yes", "--max-changes", "1", "--format", "json")
+	if got := digests(s.snapshots()); status != cli.ExitNotFixed || !sameLists(got, before) {
+		t.Errorf("status %d, and the lists differ: %v\n%s", status, differing(got, before), stderr)
+	}
+	if !strings.Contains(stderr, "was not confirmed by") || !strings.Contains(out, "--max-changes allows 1") {
+		t.Errorf("it says\n%s", stderr)
+	}
+}
