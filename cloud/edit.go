@@ -67,6 +67,9 @@ func (r *Rule) Is(s *Rule) bool {
 	if r.Native == nil || s.Native == nil {
 		return r.Verdict == s.Verdict && r.Match.Equal(s.Match) && r.Maybe.Equal(s.Maybe)
 	}
+	if bytes.Equal(r.Native, s.Native) {
+		return true
+	}
 	var want, have any
 	if json.Unmarshal(r.Native, &want) != nil || json.Unmarshal(s.Native, &have) != nil {
 		return bytes.Equal(r.Native, s.Native)
