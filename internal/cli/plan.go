@@ -118,8 +118,13 @@ func (m *mender) show(p *remedy.Plan, report *findings.Report) error {
 		}
 	}
 	b.WriteString("\n")
+	most := 2 * terminalWidth(m.sys.Stderr) // a command may be long: on a terminal two lines of it are enough to review
 	for line := range strings.Lines(b.String()) {
-		fmt.Fprintln(m.sys.Stderr, shown(strings.TrimSuffix(line, "\n")))
+		line = shown(strings.TrimSuffix(line, "\n"))
+		if letters := []rune(line); most > 2 && len(letters) > most {
+			line = string(letters[:most-2]) + " …"
+		}
+		fmt.Fprintln(m.sys.Stderr, line)
 	}
 	return nil
 }
