@@ -221,7 +221,7 @@ func (r *Runner) hunk(ctx context.Context, p *Plan, n int, fresh map[cloud.Scope
 	}
 	for ; way < len(h.Ways); way++ {
 		if loss := h.Ways[way].Proof.Loss; !loss.IsEmpty() && !r.AllowLoss {
-			reason := "it would also close " + loss.String() + ": allow the loss, or see what else the plan proposes"
+			reason := "it would also close " + loss.Words() + ": allow the loss, or see what else the plan proposes"
 			if refused != nil {
 				reason = refused.Error() + "; and the other way: " + reason
 			}

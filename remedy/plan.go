@@ -457,7 +457,7 @@ func (pl *planner) hunk(t *task) (*Hunk, Refusal) {
 	}
 	if len(h.Ways) == 0 {
 		if loss != nil {
-			return nil, Refusal{Reason: "it would also close " + loss.String(), Instead: instead}
+			return nil, Refusal{Reason: "it would also close " + loss.Words(), Instead: instead}
 		}
 		if failed == nil {
 			failed = errors.New("there is nothing to write")

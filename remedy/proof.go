@@ -57,7 +57,7 @@ func (p *Proof) words() []string {
 	if p.Loss.IsEmpty() {
 		out = append(out, "Closed: what the list admits from the internet to "+strings.Join(services, ", ")+", and nothing else.")
 	} else {
-		out = append(out, "LOSS: besides what was asked, these packets are no longer admitted: "+p.Loss.String()+".")
+		out = append(out, "LOSS: besides what was asked, these packets are no longer admitted: "+p.Loss.Words()+".")
 	}
 	if !p.Trifle.IsEmpty() {
 		out = append(out, "Also closed, and missed by nobody: "+p.Why+".")

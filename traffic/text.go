@@ -32,6 +32,38 @@ func (s Set) String() string {
 	return strings.Join(parts, "; ")
 }
 
+// Words returns s for people: as String, but services from the same sources stand together, and protocols without a name are
+// called protocols. It cannot be parsed.
+func (s Set) Words() string {
+	if s.IsEmpty() {
+		return "nothing"
+	}
+	var sources []string // in the order in which they appear
+	named, numbered := map[string][]string{}, map[string][]string{}
+	for _, r := range s.runs {
+		from := FormatIPs(r.src)
+		if named[from] == nil && numbered[from] == nil {
+			sources = append(sources, from)
+		}
+		for _, text := range formatServices(r.from, r.to) {
+			if text[0] >= '0' && text[0] <= '9' && !strings.Contains(text, "/") {
+				numbered[from] = append(numbered[from], text)
+			} else {
+				named[from] = append(named[from], text)
+			}
+		}
+	}
+	var parts []string
+	for _, from := range sources {
+		text := strings.Join(named[from], ", ")
+		if n := numbered[from]; len(n) > 0 {
+			text = strings.TrimPrefix(text+", protocols "+strings.Join(n, ", "), ", ")
+		}
+		parts = append(parts, text+" from "+from)
+	}
+	return strings.Join(parts, "; ")
+}
+
 // FormatIPs returns the text form of a: prefixes, and ranges where no single prefix says the same. IPv4-mapped addresses,
 // which ParseIPs takes for IPv4 where they stand alone, are written as ranges too.
 func FormatIPs(a *netipx.IPSet) string {

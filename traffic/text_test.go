@@ -288,3 +288,17 @@ func FuzzParsePorts(f *testing.F) {
 		}
 	})
 }
+
+func TestWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"nothing":                  "nothing",
+		"tcp/11211 from 8.0.0.0/8": "tcp/11211 from 8.0.0.0/8",
+		"0-5 from 8.0.0.0/8; tcp/80 from 8.0.0.0/8; 47 from 8.0.0.0/8; udp from ::/0": "tcp/80, protocols 0-5, 47 from 8.0.0.0/8; udp from ::/0",
+		"7-16 from 8.0.0.0/8; 18 from 9.0.0.0/8":                                      "protocols 7-16 from 8.0.0.0/8; protocols 18 from 9.0.0.0/8",
+	} {
+		s, err := traffic.Parse(text)
+		if got := s.Words(); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
+		}
+	}
+}

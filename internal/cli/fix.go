@@ -190,7 +190,7 @@ func advise(r *findings.Report, snapshots []*cloud.Snapshot, rewriters map[strin
 				Name: w.Name, List: h.List.Ref.ID, Changes: len(w.Edits), Commands: commands, Proof: w.Proof.Words, Closes: h.Findings,
 			}
 			if !w.Proof.Loss.IsEmpty() {
-				fix.Loss = w.Proof.Loss.String()
+				fix.Loss = w.Proof.Loss.Words()
 				if !consented.AllowLoss {
 					fix.Flag = "--allow-loss"
 				}

@@ -164,7 +164,7 @@ func undo(ctx context.Context, sys System, path string, flags *undoFlags) error 
 		return nil
 	}
 	for _, hunk := range h.Standing() {
-		fmt.Fprintf(sys.Stderr, "%s %s: opens again what the fix closed: %s\n", shown(hunk.Scope.String()), shown(hunk.List.Ref.ID), shown(hunk.Ways[0].Proof.Lost.String()))
+		fmt.Fprintf(sys.Stderr, "%s %s: opens again what the fix closed: %s\n", shown(hunk.Scope.String()), shown(hunk.List.Ref.ID), shown(hunk.Ways[0].Proof.Lost.Words()))
 	}
 	if !flags.yes {
 		if !sys.interactive() {
