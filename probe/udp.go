@@ -329,7 +329,7 @@ func (u *udp) read() {
 		}
 		u.mu.Lock()
 		if p.icmp != nil {
-			u.unreachable(p)
+			u.unreachable(p, buf[:p.n])
 		} else {
 			u.received(p.from, buf[:p.n], p.cut, time.Now())
 		}
@@ -337,10 +337,11 @@ func (u *udp) read() {
 	}
 }
 
-// unreachable takes in an ICMP error. A reply that is there, or comes yet, beats it.
-func (u *udp) unreachable(p packet) {
+// unreachable takes in an ICMP error with what it quotes of the request, which may be nothing (RFC 792). One that quotes
+// another request is about none of ours. A reply that is there, or comes yet, beats it.
+func (u *udp) unreachable(p packet, quoted []byte) {
 	a := u.targets[p.from]
-	if a == nil {
+	if a == nil || len(quoted) >= 2 && binary.BigEndian.Uint16(quoted) != a.id {
 		u.strays++
 		return
 	}

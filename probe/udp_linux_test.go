@@ -395,14 +395,43 @@ func TestReplyBeatsICMP(t *testing.T) {
 		reply := noopReply(udpNOOP(a.id, uint32(a.cookie)), 0)
 		unreachable := packet{from: addr, icmp: &icmpError{kind: 3, code: 3}}
 		if first == "icmp" {
-			u.unreachable(unreachable)
+			u.unreachable(unreachable, udpNOOP(a.id, uint32(a.cookie)))
 			u.received(addr, reply, false, time.Now())
 		} else {
 			u.received(addr, reply, false, time.Now())
-			u.unreachable(unreachable)
+			u.unreachable(unreachable, udpNOOP(a.id, uint32(a.cookie)))
 		}
 		u.mu.Unlock()
 		is(t, &(<-answered).answer, "open/noop")
+		u.close()
+	}
+}
+
+// TestICMPAboutAnother holds that an error that quotes another request says nothing of ours, and one that quotes none does.
+func TestICMPAboutAnother(t *testing.T) {
+	for name, test := range map[string]struct {
+		quoted func(a *udpAsk) []byte
+		want   stage
+	}{
+		"ours":    {func(a *udpAsk) []byte { return udpNOOP(a.id, uint32(a.cookie)) }, rejected},
+		"another": {func(a *udpAsk) []byte { return udpNOOP(a.id+1, uint32(a.cookie)) }, asked},
+		"nothing": {func(*udpAsk) []byte { return nil }, rejected},
+	} {
+		r := &run{Options: Options{Timeout: time.Hour}, out: Outcome{}}
+		u, err := newUDP(r, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := fresh()
+		listenUDP(t, addr) // it never answers
+		u.ask(context.Background(), &question{Target: udpTo(addr), network: "udp", budget: udpBudget(), done: func(*question, bool) {}})
+		u.mu.Lock()
+		a := u.targets[addr]
+		u.unreachable(packet{from: addr, icmp: &icmpError{kind: 3, code: 3}}, test.quoted(a))
+		if a.stage != test.want {
+			t.Errorf("%s: stage %d, want %d", name, a.stage, test.want)
+		}
+		u.mu.Unlock()
 		u.close()
 	}
 }
