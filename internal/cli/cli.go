@@ -117,7 +117,7 @@ func newRoot(sys System) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &providers.Hint{Err: err, Next: "see `" + cmd.CommandPath() + " --help`"}
 	})
-	root.AddCommand(newScan(sys), newExplain(sys), newSnapshot(sys), newMerge(sys), newConfig(sys), newDemo(sys), newProbe(sys), newUndo(sys), newRecover(sys), newProviders(sys), newVersion(sys))
+	root.AddCommand(newScan(sys), newExplain(sys), newSnapshot(sys), newMerge(sys), newConfig(sys), newDemo(sys), newProbe(sys), newUndo(sys), newRecover(sys), newGitHub(sys), newProviders(sys), newVersion(sys))
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd, sys.Getenv) }
 	return root
 }
