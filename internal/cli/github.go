@@ -109,7 +109,7 @@ func annotations(r *findings.Report) string {
 
 // data and property write text as the runner reads it in a command and in a property of one.
 func data(s string) string {
-	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(escape.Line(s))
+	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(escape.Line(escape.Visible(s)))
 }
 
 func property(s string) string {
