@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -127,12 +128,14 @@ func newMerge(sys System) *cobra.Command {
 	var out outputFlags
 	var since sinceFlags
 	var color string
+	var maxAge time.Duration
 	cmd := &cobra.Command{
 		Use:   "merge REPORT...",
 		Short: "Join the reports of several machines into one",
 		Long: `Merge joins JSON reports, or SARIF reports of the full profile, into the report that one scan over everything would have
 given. It is complete only if every report is, and if no shard of a scan with --shard is missing. Of a scope that several
-reports are about the complete reading is taken, or else the latest.
+reports are about the complete reading is taken, or else the latest. With --max-age a report that is older, or is not there
+at all, is a shard that is missing: what an earlier night has left behind is never taken for this one's.
 
 ` + exitStatuses,
 		Example: `  cloudaudit scan --shard 1/2 --output json=1.json     # on one machine
@@ -165,6 +168,12 @@ reports are about the complete reading is taken, or else the latest.
 			seen := map[string]bool{}
 			for _, path := range args {
 				r, whole, err := readReport(path)
+				if maxAge > 0 {
+					if late := tooOld(path, r, err, maxAge); late != "" {
+						fmt.Fprintln(sys.Stderr, escape.Terminal(late))
+						continue
+					}
+				}
 				if err == nil && !whole {
 					err = errors.New("a SARIF report of the profile github has not everything that is needed")
 				}
@@ -179,6 +188,9 @@ reports are about the complete reading is taken, or else the latest.
 					fmt.Fprintf(sys.Stderr, "%s was written with --severity or --new-only: what it leaves out is missing here too\n", escape.Terminal(path))
 				}
 				reports = append(reports, r)
+			}
+			if len(reports) == 0 {
+				return &exit{status: ExitIncomplete, err: errors.New("no report is left to merge: nothing is known")}
 			}
 			merged, err := findings.Merge(reports)
 			if err != nil {
@@ -197,7 +209,21 @@ reports are about the complete reading is taken, or else the latest.
 	out.register(cmd.Flags())
 	since.register(cmd.Flags())
 	cmd.Flags().StringVar(&color, "color", "auto", "`auto`: colour on a terminal, unless NO_COLOR is set; or never, always")
+	cmd.Flags().DurationVar(&maxAge, "max-age", 0, "leave out reports of scans that began longer ago than this `duration`, such as 6h (default: take all)")
 	return cmd
+}
+
+// tooOld says why a report is none of those that are to be merged, or nothing. One that says no time is taken for old.
+func tooOld(path string, r *findings.Report, err error, maxAge time.Duration) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path + " is not there: it counts as missing"
+	case err != nil:
+		return "" // what is broken is said so by the caller
+	case time.Since(r.Run.Started) > maxAge:
+		return fmt.Sprintf("%s is from %s, which is longer ago than %s: it counts as missing", path, r.Run.Started.UTC().Format(time.RFC3339), maxAge)
+	}
+	return ""
 }
 
 // shardOf returns the shard that the flag asks for, or else the one that Kubernetes or AWS Batch gave this process; nil is
