@@ -4,6 +4,8 @@
 # make fuzz     every fuzz target for FUZZTIME each
 # make bench-probe  the probe beside nmap, in a network namespace of its own (root or user namespaces; nmap and nftables)
 # make golden   write the golden files anew, to be looked at before they are committed
+# make man      the man pages and the completions of the shells, into .release
+# make snapshot what a release would consist of, into dist; publishes nothing
 
 SHELL    := /bin/bash
 GO       ?= go
@@ -12,7 +14,7 @@ FUZZTIME ?= 20s
 # What the lanes on foreign software run with, if this machine has no moto of its own.
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
-.PHONY: all build lint vuln test race fuzz bench-probe golden tools cover clean
+.PHONY: all build lint vuln test race fuzz bench-probe golden man snapshot tools cover clean
 all: build lint test
 
 build:
@@ -23,7 +25,7 @@ lint:
 	if [ -n "$$unformatted" ]; then echo "gofumpt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run scripts/*.sh; else echo "shellcheck: not installed, skipped"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run scripts/*.sh deploy/package/*.sh; else echo "shellcheck: not installed, skipped"; fi
 	@$(MAKE) --no-print-directory vuln
 
 # The database of vulnerabilities is on the network; a build must not fail because it cannot be had.
@@ -55,8 +57,14 @@ bench-probe:
 golden:
 	$(GO) test ./findings/... ./internal/cli -update
 
+man:
+	$(GO) run ./scripts/manual -date $$(git log -1 --format=%cI) .release
+
+snapshot:
+	@scripts/snapshot.sh
+
 tools:
 	@scripts/tools.sh
 
 clean:
-	rm -rf cloudaudit dist .tools node_modules
+	rm -rf cloudaudit dist .release .tools node_modules

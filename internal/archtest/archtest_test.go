@@ -48,6 +48,7 @@ var allowed = map[string][]string{
 	"internal/archtest":      {},
 	"internal/config":        {"findings", "findings/escape", "traffic"},
 	"internal/journal":       {"cloud"},
+	"internal/release":       {"internal/cli"},
 	"bench/probe":            {"probe"},
 	"scripts/manual":         {"internal/cli"},
 	"probe":                  {"findings", "findings/escape", "cloud", "traffic"},

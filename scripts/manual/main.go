@@ -28,7 +28,7 @@ func main() {
 	}
 }
 
-// run writes DIR/man/*.1.gz and DIR/completions/{cloudaudit.bash,_cloudaudit,cloudaudit.fish}.
+// run writes DIR/man/*.1.gz and DIR/completions/{cloudaudit.bash,_cloudaudit,cloudaudit.fish,cloudaudit.ps1}.
 func run(date string, args []string) error {
 	if len(args) != 1 {
 		return errors.New("usage: manual -date DATE DIR")
@@ -82,6 +82,7 @@ func writeCompletions(root *cobra.Command, dir string) error {
 		root.GenBashCompletionFileV2(filepath.Join(dir, "cloudaudit.bash"), true),
 		root.GenZshCompletionFile(filepath.Join(dir, "_cloudaudit")),
 		root.GenFishCompletionFile(filepath.Join(dir, "cloudaudit.fish"), true),
+		root.GenPowerShellCompletionFileWithDesc(filepath.Join(dir, "cloudaudit.ps1")),
 	)
 }
 
