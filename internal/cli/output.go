@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
@@ -145,7 +144,7 @@ func newRun(sys System) findings.Run {
 	}
 	if sys.Getenv("SOURCE_DATE_EPOCH") == "" {
 		run.ID = newUUID()
-		run.Started = time.Now().UTC()
+		run.Started = sys.now().UTC()
 	}
 	return run
 }
