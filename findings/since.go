@@ -61,12 +61,33 @@ func (r *Report) Since(old *Report) {
 		switch {
 		case slices.ContainsFunc(scopes, func(s cloud.Scope) bool { return read(s) == readInPart }):
 			f.State, f.Carried = Unchanged, true
+			// The evidence is gone: the next report looks for the finding where it may be.
+			f.Scope = scopes[slices.IndexFunc(scopes, func(s cloud.Scope) bool { return read(s) == readInPart })]
 		case read(f.Scope) == readWhole:
 			f.State, f.Carried = Absent, false
 		default:
 			r.Baseline.Elsewhere++
 			continue
 		}
+		r.Findings = append(r.Findings, f)
+	}
+	slices.SortFunc(r.Findings, compareFindings)
+}
+
+// Remember adds to r, which was compared with old, what Since has left out: the findings of old in scopes that r knows
+// nothing of. A later report that is compared with r does not take them for new.
+func (r *Report) Remember(old *Report) {
+	now := map[string]bool{}
+	for i := range r.Findings {
+		now[r.Findings[i].Fingerprint] = true
+	}
+	for i := range old.Findings {
+		f := old.Findings[i]
+		if f.State == Absent || now[f.Fingerprint] {
+			continue
+		}
+		f.Exposures, f.Sources, f.Fixes, f.NoFix = []int{}, Sources{}, []Fix{}, nil
+		f.State, f.Carried = Unchanged, true
 		r.Findings = append(r.Findings, f)
 	}
 	slices.SortFunc(r.Findings, compareFindings)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the tests use beside Go, into .tools and node_modules of this checkout, and says what it cannot install:
-# moto (a stand-in for AWS) from PyPI, SARIF's validator and an API mock from npm, nfpm (it builds the packages) from its
-# Go module. Does nothing if all is there. With the argument goreleaser it installs that instead: it takes long to build.
+# moto (a stand-in for AWS) from PyPI, SARIF's validator and an API mock from npm, nfpm (it builds the packages) and
+# actionlint from their Go modules. Does nothing if all is there. With the argument goreleaser it installs that instead: it takes long to build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # goreleaser builds the packages of a release with the nfpm that it contains: keep the two of one age.
 nfpm=v2.45.2
 goreleaser=v2.15.1
+actionlint=v1.7.12
 
 built() { # built COMMAND PACKAGE VERSION
   local has
@@ -44,3 +45,4 @@ if [ ! -d node_modules ] || [ package.json -nt node_modules/.package-lock.json ]
 fi
 
 built nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm "$nfpm"
+built actionlint github.com/rhysd/actionlint/cmd/actionlint "$actionlint"

@@ -39,7 +39,7 @@ func choose(in *sourceFlags, ports []uint16, sys System, m *manners, log hclog.L
 				Next: "`cloudaudit providers` says where they are looked for; `cloudaudit demo` needs none",
 			}
 		}
-		if m.logFormat == "text" && m.logLevel != "off" { // as JSON it is in the log alone
+		if m.logFormat == "text" && m.logLevel != "off" && !m.quiet { // as JSON it is in the log alone
 			fmt.Fprintf(sys.Stderr, "reading %s; --provider chooses others\n", escape.Terminal(strings.Join(chosen, ", ")))
 		}
 	}

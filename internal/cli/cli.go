@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -35,6 +36,23 @@ type System struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string // of the release, or empty
+	// Now and Sleep are the clock; nil is that of the machine.
+	Now   func() time.Time
+	Sleep func(context.Context, time.Duration) error
+}
+
+func (sys System) now() time.Time {
+	if sys.Now != nil {
+		return sys.Now()
+	}
+	return time.Now()
+}
+
+func (sys System) sleep(ctx context.Context, d time.Duration) error {
+	if sys.Sleep != nil {
+		return sys.Sleep(ctx, d)
+	}
+	return sleep(ctx, d)
 }
 
 // exit is an error that carries an exit status. With a nil err there is nothing left to say.
@@ -59,21 +77,26 @@ func Run(ctx context.Context, sys System) int {
 	root.SetOut(sys.Stdout)
 	root.SetErr(sys.Stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return ExitClean
-	}
-	status := ExitUsage
-	if e, ok := errors.AsType[*exit](err); ok {
-		status = e.status
-		if e.err == nil {
-			return status
-		}
+	status := exitStatusOf(err)
+	if e, ok := errors.AsType[*exit](err); err == nil || ok && e.err == nil {
+		return status
 	}
 	fmt.Fprintf(sys.Stderr, "cloudaudit: %s\n", escape.Terminal(err.Error()))
 	if hint, ok := errors.AsType[*providers.Hint](err); ok {
 		fmt.Fprintf(sys.Stderr, "hint: %s\n", escape.Terminal(hint.Next))
 	}
 	return status
+}
+
+// exitStatusOf returns the exit status of a command that has ended with err.
+func exitStatusOf(err error) int {
+	if err == nil {
+		return ExitClean
+	}
+	if e, ok := errors.AsType[*exit](err); ok {
+		return e.status
+	}
+	return ExitUsage
 }
 
 const about = `cloudaudit answers one question about the clouds you own: which packets from the public internet can reach

@@ -60,7 +60,7 @@ Exit status: 1, for there are findings; with --fail-on, --severity and --fix as 
 					return getenv(name)
 				}
 			}
-			return scan(cmd.Context(), sys, &flags, clouds.sources)
+			return scan(cmd.Context(), sys, &flags, clouds.sources, nil)
 		},
 	}
 	flags.mend.register(cmd.Flags())

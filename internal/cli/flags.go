@@ -116,6 +116,7 @@ type manners struct {
 	color     string
 	logLevel  string
 	logFormat string
+	quiet     bool // only of scan: nothing is said that was to be expected
 }
 
 func (m *manners) register(f *pflag.FlagSet) {

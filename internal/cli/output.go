@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
@@ -19,6 +18,7 @@ import (
 	"github.com/cloudaudit/cloudaudit/findings/markdown"
 	"github.com/cloudaudit/cloudaudit/findings/sarif"
 	"github.com/cloudaudit/cloudaudit/findings/text"
+	"github.com/cloudaudit/cloudaudit/internal/durable"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
 
@@ -112,20 +112,11 @@ func put(sys System, path string, data []byte) error {
 		_, err := sys.Stdout.Write(data)
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails, and does not matter, once the file has its name
-	_, err = f.Write(data)
 	mode := os.FileMode(0o644)
-	if info, statErr := os.Stat(path); statErr == nil {
+	if info, err := os.Stat(path); err == nil {
 		mode = info.Mode().Perm()
 	}
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.Replace(path, data, mode)
 }
 
 // saveSnapshots writes snapshots to path.
@@ -153,7 +144,7 @@ func newRun(sys System) findings.Run {
 	}
 	if sys.Getenv("SOURCE_DATE_EPOCH") == "" {
 		run.ID = newUUID()
-		run.Started = time.Now().UTC()
+		run.Started = sys.now().UTC()
 	}
 	return run
 }

@@ -85,7 +85,9 @@ func addressAndPort(text string, port uint16) (netip.AddrPort, error) {
 // ask asks the exposures of report, and adds to it what they answered and what of it could not be asked.
 func ask(ctx context.Context, sys System, m *manners, report *findings.Report, o probe.Options, sources []source, snapshots []*cloud.Snapshot) error {
 	targets, left := probe.Targets(report, o.Allow, func(x *findings.Exposure) bool { return x.NoProbe })
-	fmt.Fprint(sys.Stderr, probe.Announce(targets, left, o))
+	if !m.quiet {
+		fmt.Fprint(sys.Stderr, probe.Announce(targets, left, o))
+	}
 	p, err := newProgress(m.progress, sys)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/cloudaudit/cloudaudit/findings"
 	"github.com/cloudaudit/cloudaudit/findings/escape"
 	"github.com/cloudaudit/cloudaudit/internal/config"
+	"github.com/cloudaudit/cloudaudit/internal/state"
 	"github.com/cloudaudit/cloudaudit/probe"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
@@ -24,6 +25,7 @@ type scanFlags struct {
 	out outputFlags
 	manners
 	since sinceFlags
+	night nightFlags
 	shard string
 	// config names the configuration file; file is what it says, nil if there is none.
 	config string
@@ -56,13 +58,28 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error; a
 			if flags.file, err = configure(cmd, sys, flags.config); err != nil {
 				return err
 			}
-			return scan(cmd.Context(), sys, &flags, nil)
+			n, err := flags.night.begin(sys, flags.file)
+			if err != nil {
+				return err
+			}
+			defer n.close()
+			err = n.open()
+			if _, held := errors.AsType[*state.HeldError](err); held {
+				return err // metrics and heartbeat are of the other run
+			}
+			if err == nil {
+				err = scan(cmd.Context(), sys, &flags, nil, n)
+			}
+			n.end(cmd.Context(), err)
+			return err
 		},
 	}
 	flags.in.register(cmd.Flags(), true)
 	flags.ask.register(cmd.Flags())
 	flags.out.register(cmd.Flags())
 	flags.since.register(cmd.Flags())
+	flags.night.register(cmd.Flags())
+	cmd.Flags().BoolVar(&flags.quiet, "quiet", false, "write nothing to standard output if nothing is new, cleared or incomplete")
 	cmd.Flags().StringVar(&flags.config, "config", "", "read settings and ignores from this `file` (default: cloudaudit.yaml, if there is one)")
 	cmd.Flags().StringVar(&flags.shard, "shard", "", "read only the `I/N`th part of the scopes, as 2/4; merge joins the reports (default: by the index of a Kubernetes or AWS Batch job)")
 	flags.registerProbe(cmd.Flags())
@@ -76,8 +93,9 @@ func (f *scanFlags) registerProbe(flags *pflag.FlagSet) {
 	f.how.register(flags)
 }
 
-// scan reads, judges and reports. Sources are chosen by the flags unless they are given.
-func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) error {
+// scan reads, judges and reports. Sources are chosen by the flags unless they are given; n is nil for a run that leaves nothing
+// to the next.
+func scan(ctx context.Context, sys System, flags *scanFlags, sources []source, n *night) error {
 	question, err := flags.ask.question()
 	if err != nil {
 		return err
@@ -98,7 +116,11 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	if err != nil {
 		return err
 	}
-	old, err := flags.since.read(sys)
+	var before *findings.Report
+	if n != nil {
+		before = n.old
+	}
+	old, err := flags.since.read(sys, before)
 	if err != nil {
 		return err
 	}
@@ -157,7 +179,8 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source) e
 	for _, n := range report.Notices {
 		fmt.Fprintln(sys.Stderr, escape.Terminal(n))
 	}
-	return conclude(ctx, report, run, old, &flags.since, &flags.out, show, gate, plan)
+	c := conclusion{run: run, old: old, newOnly: flags.since.newOnly, allowPartial: flags.out.allowPartial, quiet: flags.quiet, show: show, gate: gate, plan: plan, night: n}
+	return c.write(ctx, report)
 }
 
 // status decides the exit status. A report that a signal cut short is not to be mistaken for a finished one.

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,16 +33,18 @@ type sinceFlags struct {
 
 func (s *sinceFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.baseline, "baseline", "", "earlier JSON or SARIF report in this `file`: say what is new, unchanged and gone since")
-	f.BoolVar(&s.newOnly, "new-only", false, "with --baseline: show new findings only, and exit with status 1 for them only")
+	f.BoolVar(&s.newOnly, "new-only", false, "with --baseline or --state-dir: show new findings only, and exit with status 1 for them only")
 }
 
-// read returns the baseline, or nil if none is given.
-func (s *sinceFlags) read(sys System) (*findings.Report, error) {
+// read returns the baseline, or before if none is given: what the last run has left, or nil.
+func (s *sinceFlags) read(sys System, before *findings.Report) (*findings.Report, error) {
 	if s.baseline == "" {
-		if s.newOnly {
-			return nil, &providers.Hint{Err: errors.New("--new-only needs a --baseline to know what is new"), Next: "give it an earlier JSON or SARIF report"}
+		if s.newOnly && before == nil {
+			return nil, &providers.Hint{
+				Err: errors.New("--new-only needs a --baseline to know what is new"), Next: "give it an earlier JSON or SARIF report, or let a scan keep one with --state-dir",
+			}
 		}
-		return nil, nil
+		return before, nil
 	}
 	old, _, err := readReport(s.baseline)
 	if err != nil {
@@ -100,22 +101,45 @@ func readReport(path string) (report *findings.Report, whole bool, err error) {
 	return report, whole, nil
 }
 
-// conclude compares, gates, shows and writes a report: what scan and merge have in common.
-func conclude(ctx context.Context, report *findings.Report, run findings.Run, old *findings.Report, since *sinceFlags, out *outputFlags, show, gate findings.Level, p *plan) error {
-	if old != nil {
-		report.Since(old)
-		if since.newOnly {
-			report.OnlyNew()
-		}
+// conclusion is what becomes of a report: what scan and merge have in common.
+type conclusion struct {
+	run          findings.Run
+	old          *findings.Report // what it is compared with; nil is nothing
+	newOnly      bool
+	allowPartial bool
+	quiet        bool
+	show, gate   findings.Level
+	plan         *plan
+	night        *night // nil if nothing is left to a next run
+}
+
+// write compares, gates, shows and writes a report.
+func (c *conclusion) write(ctx context.Context, report *findings.Report) error {
+	if c.old != nil {
+		report.Since(c.old)
 	}
-	report.Run = run
-	report.Run.Exit = status(ctx, report, gate, out.allowPartial)
+	all := *report
+	all.Findings = slices.Clone(report.Findings)
+	if c.newOnly {
+		report.OnlyNew()
+	}
+	report.Run = c.run
+	report.Run.Exit = status(ctx, report, c.gate, c.allowPartial)
 	if !report.Run.Started.IsZero() {
-		report.Run.Finished = time.Now().UTC()
+		report.Run.Finished = c.plan.sys.now().UTC()
 	}
-	report.Keep(show)
-	if err := p.write(report); err != nil {
+	all.Run = report.Run
+	report.Keep(c.show)
+	if c.quiet {
+		c.plan.silence(&all, c.newOnly, c.show)
+	}
+	if err := c.plan.write(report); err != nil {
 		return err
+	}
+	if c.night != nil {
+		if err := c.night.keep(ctx, &all, c.old, c.show); err != nil {
+			return err
+		}
 	}
 	if report.Run.Exit != ExitClean {
 		return &exit{status: report.Run.Exit}
@@ -160,7 +184,7 @@ at all, is a shard that is missing: what an earlier night has left behind is nev
 			if err != nil {
 				return err
 			}
-			old, err := since.read(sys)
+			old, err := since.read(sys, nil)
 			if err != nil {
 				return err
 			}
@@ -203,7 +227,8 @@ at all, is a shard that is missing: what an earlier night has left behind is nev
 				}
 				fmt.Fprintf(sys.Stderr, "incomplete: of %d shards there is no report of %s\n", merged.Shard.Of, strings.Join(parts, ", "))
 			}
-			return conclude(cmd.Context(), merged, newRun(sys), old, &since, &out, show, gate, plan)
+			c := conclusion{run: newRun(sys), old: old, newOnly: since.newOnly, allowPartial: out.allowPartial, show: show, gate: gate, plan: plan}
+			return c.write(cmd.Context(), merged)
 		},
 	}
 	out.register(cmd.Flags())

@@ -40,7 +40,7 @@ type Config struct {
 	Flags         []Setting // in the order of the file
 	Ignores       []Ignore
 	Notifications []Notification
-	State         State
+	KeepDays      int // for how many days the reports of scheduled runs are kept; 0 is for ever
 	Heartbeat     Address
 }
 
@@ -69,13 +69,6 @@ type Notification struct {
 	Address
 	On    []string // new, cleared, incomplete
 	Title string
-}
-
-// State is where scheduled runs keep their reports; no Directory is nowhere.
-type State struct {
-	Directory   string
-	KeepReports int // 0 is all
-	KeepDays    int // 0 is for ever
 }
 
 // Load reads the content of a file. The error has a line for each mistake, as "file:line:column: what is wrong".
@@ -251,13 +244,10 @@ func (l *loader) top(k key, n *yaml.Node) {
 	case "state":
 		l.object(k, n, "state", func(k key, n *yaml.Node) {
 			value := l.scalar(k, n)
-			switch k.name {
-			case "directory":
-				c.State.Directory = value
-			case "keep-reports":
-				c.State.KeepReports, _ = strconv.Atoi(value) // scalar has said what is wrong with it
-			case "keep-days":
-				c.State.KeepDays, _ = strconv.Atoi(value) // likewise
+			if k.flag != "" {
+				c.Flags = append(c.Flags, Setting{Flag: k.flag, Values: []string{value}, Line: n.Line})
+			} else {
+				c.KeepDays, _ = strconv.Atoi(value) // scalar has said what is wrong with it
 			}
 		})
 	case "heartbeat":

@@ -175,6 +175,7 @@ func TestLoad(t *testing.T) {
 	want := map[string][]string{
 		"provider": {"aws", "do", "gcp"}, "region": {"eu-west-1", "us-east-1"}, "project": {"my-project"}, "port": {"11211", "11214-11215"},
 		"output": {"sarif=cloudaudit.sarif", "html=cloudaudit.html"}, "severity": {"note"}, "fail-on": {"warning"}, "timeout": {"15m"},
+		"state-dir": {"/var/lib/cloudaudit"}, "retain": {"60"}, "metrics": {"/var/lib/prometheus/node-exporter/cloudaudit.prom"}, "quiet": {"true"},
 	}
 	if diff := cmp.Diff(want, settings); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
@@ -189,8 +190,8 @@ func TestLoad(t *testing.T) {
 	}, c.Notifications); diff != "" {
 		t.Errorf("notifications (-want +got):\n%s", diff)
 	}
-	if c.State != (State{"/var/lib/cloudaudit", 60, 90}) || c.Heartbeat != (Address{FromEnv: "CLOUDAUDIT_HEARTBEAT_URL"}) {
-		t.Errorf("state %+v, heartbeat %+v", c.State, c.Heartbeat)
+	if c.KeepDays != 90 || c.Heartbeat != (Address{FromEnv: "CLOUDAUDIT_HEARTBEAT_URL"}) {
+		t.Errorf("%d days, heartbeat %+v", c.KeepDays, c.Heartbeat)
 	}
 }
 

@@ -26,6 +26,7 @@ type key struct {
 	choices  []string
 	keys     []key
 	required bool
+	flag     string // of scan, that a key of a section stands for; "" for none
 	// oneOf names keys of an object of which exactly one has to be there; anyOf those of which at least one has to.
 	oneOf, anyOf []string
 }
@@ -73,6 +74,8 @@ func flags() []key {
 		{name: "keep-private", kind: texts, about: "With fix: private sources that keep their access: auto, none, or networks."},
 		{name: "journal", kind: text, about: "With fix: the file that undoes it."},
 		{name: "confirm-within", kind: duration, about: "With fix: undo everything after this time unless it is confirmed."},
+		{name: "metrics", kind: text, about: "The file for the textfile collector of Prometheus' node exporter."},
+		{name: "quiet", kind: truth, about: "Write nothing to standard output if nothing is new, cleared or incomplete."},
 		{name: "progress", kind: choice, choices: []string{"auto", "never"}, about: "Show progress on a terminal."},
 		{name: "color", kind: choice, choices: []string{"auto", "never", "always"}, about: "Colour on a terminal."},
 		{name: "log-level", kind: choice, choices: []string{"trace", "debug", "info", "warn", "error", "off"}, about: "Level of the log."},
@@ -99,11 +102,11 @@ func sections() []key {
 			key{name: "title", kind: text, about: "The title of its messages."},
 		)},
 		{name: "state", kind: object, about: "Where scheduled runs keep the baseline and their reports.", keys: []key{
-			{name: "directory", kind: text, about: "The directory.", required: true},
-			{name: "keep-reports", kind: whole, about: "How many reports are kept; 0 is all."},
+			{name: "directory", kind: text, about: "The directory.", required: true, flag: "state-dir"},
+			{name: "keep-reports", kind: whole, about: "How many reports are kept; 0 is all.", flag: "retain"},
 			{name: "keep-days", kind: whole, about: "For how many days reports are kept; 0 is for ever."},
 		}},
-		{name: "heartbeat", kind: object, about: "An address that is asked after every run that has ended, so that its absence is noticed.", oneOf: []string{"url", "url_from_env"}, keys: address},
+		{name: "heartbeat", kind: object, about: "An address that is asked after every run that has ended, so that its absence is noticed.", oneOf: []string{"url", "url_from_env"}, flag: "heartbeat", keys: address},
 	}
 }
 
@@ -111,11 +114,18 @@ func root() key {
 	return key{kind: object, keys: append(flags(), sections()...)}
 }
 
-// Flags returns the names of the keys that stand for flags.
+// Flags returns the names of the flags of scan that a key stands for: one with the same name, or one of a section.
 func Flags() []string {
 	var out []string
 	for _, k := range flags() {
 		out = append(out, k.name)
+	}
+	for _, section := range sections() {
+		for _, k := range append([]key{section}, section.keys...) {
+			if k.flag != "" {
+				out = append(out, k.flag)
+			}
+		}
 	}
 	return out
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/cloudaudit/cloudaudit/internal/durable"
 )
 
 // ErrLocked is wrapped by the error of Create and Open when another process writes a journal in the same directory.
@@ -83,14 +85,17 @@ func open(path string, flags int) (*File, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	f := &File{path: path, lock: held}
-	if err = lock(held); err == nil {
+	if err = durable.Lock(held); err == nil {
 		f.file, err = os.OpenFile(path, flags|os.O_RDWR|os.O_APPEND, 0o600)
 	}
 	if err == nil {
-		err = lock(f.file)
+		err = durable.Lock(f.file)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
+	}
+	if errors.Is(err, durable.ErrHeld) {
+		err = ErrLocked
 	}
 	if err != nil {
 		_ = f.Close()

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package journal
+package durable
 
 import (
 	"errors"
@@ -8,17 +8,18 @@ import (
 	"syscall"
 )
 
-// lock takes the lock of file without waiting. It ends with the process, however that ends.
-func lock(file *os.File) error {
+// Lock takes the lock of file without waiting, or returns ErrHeld. It ends when file is closed, or with the process, however
+// that ends.
+func Lock(file *os.File) error {
 	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return ErrLocked
+		return ErrHeld
 	}
 	return err
 }
 
-// syncDir makes the name of a new file last.
-func syncDir(dir string) error {
+// SyncDir makes the names of the files in dir last.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
