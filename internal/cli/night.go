@@ -69,7 +69,25 @@ type notified struct {
 
 const notifiedSchema = "cloudaudit.notified/v1"
 
-// begin checks what the flags say and takes the state directory. If that succeeds, end has to be called.
+// run calls do with what a scheduled run has, and ends that.
+func (x *nightFlags) run(ctx context.Context, sys System, file *config.Config, do func(*night) error) error {
+	n, err := x.begin(sys, file)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	err = n.open()
+	if _, held := errors.AsType[*state.HeldError](err); held {
+		return err // metrics and heartbeat are of the other run
+	}
+	if err == nil {
+		err = do(n)
+	}
+	n.end(ctx, err)
+	return err
+}
+
+// begin checks what the flags say. If that succeeds, end has to be called.
 func (x *nightFlags) begin(sys System, file *config.Config) (*night, error) {
 	n := &night{sys: sys, flags: x, file: file, started: sys.now(), told: map[string]notify.Known{}}
 	if x.retain < 0 {

@@ -13,7 +13,6 @@ import (
 	"github.com/cloudaudit/cloudaudit/findings"
 	"github.com/cloudaudit/cloudaudit/findings/escape"
 	"github.com/cloudaudit/cloudaudit/internal/config"
-	"github.com/cloudaudit/cloudaudit/internal/state"
 	"github.com/cloudaudit/cloudaudit/probe"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
@@ -58,20 +57,9 @@ CLOUDAUDIT_ and the flag's name in capitals, such as CLOUDAUDIT_FAIL_ON=error; a
 			if flags.file, err = configure(cmd, sys, flags.config); err != nil {
 				return err
 			}
-			n, err := flags.night.begin(sys, flags.file)
-			if err != nil {
-				return err
-			}
-			defer n.close()
-			err = n.open()
-			if _, held := errors.AsType[*state.HeldError](err); held {
-				return err // metrics and heartbeat are of the other run
-			}
-			if err == nil {
-				err = scan(cmd.Context(), sys, &flags, nil, n)
-			}
-			n.end(cmd.Context(), err)
-			return err
+			return flags.night.run(cmd.Context(), sys, flags.file, func(n *night) error {
+				return scan(cmd.Context(), sys, &flags, nil, n)
+			})
 		},
 	}
 	flags.in.register(cmd.Flags(), true)
