@@ -59,6 +59,7 @@ type offender struct {
 	rule     *cloud.Rule     // nil if the endpoint itself is the subject
 	endpoint *cloud.Endpoint // set if the endpoint itself is the subject
 	evidence []int           // positions in finder.evidence
+	checks   []string        // what each of the evidence raises by itself
 	alone    bool
 	with     map[string]bool
 	sources  *netipx.IPSet // what it admits, over all its evidence
@@ -151,14 +152,14 @@ func (f *finder) cover(e *cloud.Endpoint) {
 func (f *finder) blame(key cloud.Ref, o *offender, at int, sources *netipx.IPSet) {
 	was, ok := f.open[key]
 	if !ok {
-		o.evidence, o.sources = []int{at}, sources
+		o.evidence, o.checks, o.sources = []int{at}, []string{o.check}, sources
 		f.open[key] = o
 		return
 	}
 	if rank(o.check) < rank(was.check) {
 		was.check = o.check
 	}
-	was.evidence = append(was.evidence, at)
+	was.evidence, was.checks = append(was.evidence, at), append(was.checks, o.check)
 	was.alone = was.alone && o.alone
 	was.sources = traffic.UnionIPs(was.sources, sources)
 	for id := range o.with {
@@ -279,8 +280,10 @@ func (f *finder) finish() {
 	for _, o := range f.open {
 		check, _ := CheckOf(o.check)
 		at := make([]int, 0, len(o.evidence))
-		for _, i := range o.evidence {
+		raised := map[int]bool{} // by that of the evidence
+		for n, i := range o.evidence {
 			at = append(at, position[i])
+			raised[position[i]] = raised[position[i]] || o.checks[n] == o.check
 		}
 		at = byStrength(o.check, at, f.report.Exposures)
 		finding := Finding{
@@ -295,12 +298,12 @@ func (f *finder) finish() {
 		}
 		slices.Sort(finding.With)
 		finding.Message = o.message(check, f.report.Exposures, finding)
-		if len(at) > 0 {
-			first := order[at[0]]
+		if n := slices.IndexFunc(at, func(i int) bool { return raised[i] }); n >= 0 {
+			first := order[at[n]]
 			if _, ok := paths[first]; !ok {
 				paths[first] = f.path(f.evidence[first].answer)
 			}
-			finding.Path = paths[first]
+			finding.Path, finding.PathTo = paths[first], at[n]
 		}
 		f.report.Findings = append(f.report.Findings, finding)
 	}

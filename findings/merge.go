@@ -202,6 +202,11 @@ func (m *merger) findings() {
 				continue
 			}
 			f.Exposures = append([]int{}, at...)
+			if to, ok := m.place[[2]int{i, f.PathTo}]; ok && len(f.Path) > 0 {
+				f.PathTo = to
+			} else {
+				f.Path, f.PathTo = nil, 0 // it leads to what another report knows better
+			}
 			s := f.Subject
 			key := about{s.Provider, s.Scope, s.Type, s.List, s.ID}
 			if len(found[key]) == 0 {
@@ -264,10 +269,14 @@ func (m *merger) join(parts []Finding) Finding {
 	out.With = slices.Compact(out.With)
 	out.Exposures = byStrength(out.RuleID, out.Exposures, m.out.Exposures)
 	out.Sources = Sources{sources}
+	out.Path, out.PathTo = nil, 0
 	for _, f := range parts {
-		if len(f.Exposures) > 0 && f.Exposures[0] == out.Exposures[0] {
-			out.Path = f.Path
-			break
+		if f.RuleID != out.RuleID || len(f.Path) == 0 {
+			continue // what raised the check stands in another part
+		}
+		order := func(to int) int { return slices.Index(out.Exposures, to) }
+		if out.Path == nil || order(f.PathTo) < order(out.PathTo) {
+			out.Path, out.PathTo = f.Path, f.PathTo
 		}
 	}
 	// What the probe has added to a message is not known apart from it.
