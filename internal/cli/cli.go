@@ -100,7 +100,7 @@ func exitStatusOf(err error) int {
 }
 
 const about = `cloudaudit answers one question about the clouds you own: which packets from the public internet can reach
-memcached (port 11211, TCP and UDP), which rule lets them in, and why.
+memcached (port 11211, TCP and UDP), which rule lets them in, and what is the smallest change that stops exactly those?
 
 It reads security groups, firewalls, network ACLs, routes and addresses in AWS, DigitalOcean and Google Cloud, and decides
 exposure exactly: split ranges, prefix lists, IPv6, priorities, deny rules and balancers are all taken for what they are.`
@@ -134,7 +134,8 @@ func newRoot(sys System) *cobra.Command {
 		Example: `  cloudaudit demo                          try it on emulated clouds, without any account
   cloudaudit scan                          audit every cloud for which there are credentials
   cloudaudit scan --provider aws --region eu-west-1 --format sarif > cloudaudit.sarif
-  cloudaudit explain 54.84.1.2             why this address is open, or what keeps it closed`,
+  cloudaudit explain 54.84.1.2             why this address is open, or what keeps it closed
+  cloudaudit scan --fix --dry-run          the smallest change that closes what is open, with its proof`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
