@@ -88,13 +88,13 @@ func reproducible(t *testing.T, first, second tree) {
 			t.Errorf("the binary names the directory %s in which it was built", path)
 		}
 	}
-	// Both builds are of this machine, so a name that they share is no evidence.
+	// Both builds are of this machine, so a name that they share is no evidence: the rpm must bear the neutral one.
 	header, err := os.ReadFile(first.rpm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if host, err := os.Hostname(); err == nil && host != "localhost" && bytes.Contains(header, []byte("\x00"+host+"\x00")) {
-		t.Errorf("the rpm names the machine %s that built it", host)
+	if !bytes.Contains(header, []byte("localhost\x00")) {
+		t.Error("the rpm names the machine that built it: its build host is not localhost")
 	}
 }
 
