@@ -286,6 +286,7 @@ func (f *finder) finish() {
 			raised[position[i]] = raised[position[i]] || o.checks[n] == o.check
 		}
 		at = byStrength(o.check, at, f.report.Exposures)
+		toFront(at, slices.IndexFunc(at, func(i int) bool { return raised[i] }))
 		finding := Finding{
 			RuleID: check.ID, Level: check.Level, Subject: o.subject(), Fingerprint: o.fingerprint(),
 			Exposures: at, Alone: o.alone, With: []string{}, Fixes: []Fix{}, Scope: o.scope,
@@ -298,18 +299,27 @@ func (f *finder) finish() {
 		}
 		slices.Sort(finding.With)
 		finding.Message = o.message(check, f.report.Exposures, finding)
-		if n := slices.IndexFunc(at, func(i int) bool { return raised[i] }); n >= 0 {
-			first := order[at[n]]
+		if len(at) > 0 {
+			first := order[at[0]]
 			if _, ok := paths[first]; !ok {
 				paths[first] = f.path(f.evidence[first].answer)
 			}
-			finding.Path, finding.PathTo = paths[first], at[n]
+			finding.Path = paths[first]
 		}
 		f.report.Findings = append(f.report.Findings, finding)
 	}
 	slices.SortFunc(f.report.Findings, compareFindings)
 	slices.SortFunc(f.report.Covers, cloud.Ref.Compare)
 	f.report.Covers = slices.Compact(f.report.Covers)
+}
+
+// toFront moves the element at position n of at to the front; a negative n moves none.
+func toFront(at []int, n int) {
+	if n > 0 {
+		first := at[n]
+		copy(at[1:n+1], at[:n])
+		at[0] = first
+	}
 }
 
 // byStrength sorts the positions at of the evidence for check: what raised it first, then the strongest.

@@ -201,12 +201,12 @@ func (m *merger) findings() {
 			if evident && len(at) == 0 || !evident && !m.from(i, f.Scope) {
 				continue
 			}
-			f.Exposures = append([]int{}, at...)
-			if to, ok := m.place[[2]int{i, f.PathTo}]; ok && len(f.Path) > 0 {
-				f.PathTo = to
-			} else {
-				f.Path, f.PathTo = nil, 0 // it leads to what another report knows better
+			if evident {
+				if _, ok := m.place[[2]int{i, f.Exposures[0]}]; !ok {
+					f.Path = nil // it leads to what another report knows better
+				}
 			}
+			f.Exposures = append([]int{}, at...)
 			s := f.Subject
 			key := about{s.Provider, s.Scope, s.Type, s.List, s.ID}
 			if len(found[key]) == 0 {
@@ -250,6 +250,7 @@ func (m *merger) join(parts []Finding) Finding {
 	if len(parts) == 1 {
 		return out
 	}
+	out.Exposures = slices.Clone(out.Exposures) // the parts keep theirs
 	sources := out.Sources.IPSet
 	for _, f := range parts[1:] {
 		if f.Scope.String() < out.Scope.String() {
@@ -269,16 +270,18 @@ func (m *merger) join(parts []Finding) Finding {
 	out.With = slices.Compact(out.With)
 	out.Exposures = byStrength(out.RuleID, out.Exposures, m.out.Exposures)
 	out.Sources = Sources{sources}
-	out.Path, out.PathTo = nil, 0
+	// What raised the check comes first, with its path: it stands in one of the parts that have this check.
+	out.Path = nil
+	first := -1
 	for _, f := range parts {
 		if f.RuleID != out.RuleID || len(f.Path) == 0 {
-			continue // what raised the check stands in another part
+			continue
 		}
-		order := func(to int) int { return slices.Index(out.Exposures, to) }
-		if out.Path == nil || order(f.PathTo) < order(out.PathTo) {
-			out.Path, out.PathTo = f.Path, f.PathTo
+		if n := slices.Index(out.Exposures, f.Exposures[0]); first < 0 || n < first {
+			out.Path, first = f.Path, n
 		}
 	}
+	toFront(out.Exposures, first)
 	// What the probe has added to a message is not known apart from it.
 	if check, ok := CheckOf(out.RuleID); ok && sources != nil && len(out.Exposures) > 0 && !proved(out.RuleID) {
 		o := offender{sources: sources}

@@ -162,10 +162,8 @@ type Finding struct {
 	// have to change together with it.
 	Alone bool     `json:"alone"`
 	With  []string `json:"with"`
-	// Path is how a packet gets to PathTo, which is the first of those exposures that raised the check by themselves, as a
-	// position in Report.Exposures; it says something only with a Path.
-	Path   []Step `json:"path,omitempty"`
-	PathTo int    `json:"path_to,omitempty"`
+	// Path is how a packet gets to the first of the exposures.
+	Path []Step `json:"path,omitempty"`
 	// Fixes are the ways to close it, the best first; NoFix says why there is none.
 	Fixes []Fix  `json:"fixes"`
 	NoFix *NoFix `json:"no_fix,omitempty"`

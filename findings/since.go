@@ -57,7 +57,7 @@ func (r *Report) Since(old *Report) {
 		}
 		now[f.Fingerprint] = true
 		scopes := append(old.scopesOf(&f), f.Scope)
-		f.Exposures, f.PathTo, f.Sources, f.Fixes, f.NoFix = []int{}, 0, Sources{}, []Fix{}, nil // a fix is for what was read just now
+		f.Exposures, f.Sources, f.Fixes, f.NoFix = []int{}, Sources{}, []Fix{}, nil // a fix is for what was read just now
 		switch {
 		case slices.ContainsFunc(scopes, func(s cloud.Scope) bool { return read(s) == readInPart }):
 			f.State, f.Carried = Unchanged, true
@@ -86,7 +86,7 @@ func (r *Report) Remember(old *Report) {
 		if f.State == Absent || now[f.Fingerprint] {
 			continue
 		}
-		f.Exposures, f.PathTo, f.Sources, f.Fixes, f.NoFix = []int{}, 0, Sources{}, []Fix{}, nil
+		f.Exposures, f.Sources, f.Fixes, f.NoFix = []int{}, Sources{}, []Fix{}, nil
 		f.State, f.Carried = Unchanged, true
 		r.Findings = append(r.Findings, f)
 	}

@@ -5,6 +5,7 @@ package providers
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 )
@@ -40,6 +41,18 @@ const (
 // ErrNotConfigured is wrapped by errors that say that a provider has no credentials, or was not told what to read: nothing
 // was asked of the cloud, and nothing will be until the user has done what the hint says.
 var ErrNotConfigured = errors.New("not configured")
+
+// Sleep waits for d. It returns the error of ctx if that ends first.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Hint is an error that also says what the user can do about it. Its message is the cause alone; whoever prints errors
 // asks for the hint with errors.As.

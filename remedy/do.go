@@ -22,8 +22,6 @@ type Runner struct {
 	Journal Journal                    // without one nothing is written
 	// AllowLoss also takes ways that lose more than was asked.
 	AllowLoss bool
-	// MaxChanges stops before anything if the plan makes more writes; zero means any number.
-	MaxChanges int
 	// ConfirmWithin is the time after which a run is to be undone unless it is confirmed; zero sets no deadline.
 	ConfirmWithin time.Duration
 	Now           func() time.Time
@@ -104,9 +102,6 @@ const (
 	KindConfirmed Kind = "confirmed" // the run is to stay
 )
 
-// ErrTooMany is wrapped by the error of Do for plans with more changes than MaxChanges.
-var ErrTooMany = errors.New("more changes than allowed")
-
 // errInterrupted ends a run between two writes.
 var errInterrupted = errors.New("interrupted")
 
@@ -132,9 +127,6 @@ func (r *Runner) Do(ctx context.Context, p *Plan) (*Outcome, error) {
 	}
 	if r.Journal == nil {
 		return nil, errors.New("fix: without a journal nothing is written")
-	}
-	if n := p.Changes(); r.MaxChanges > 0 && n > r.MaxChanges {
-		return nil, fmt.Errorf("fix: the plan makes %d changes, and at most %d are allowed: %w", n, r.MaxChanges, ErrTooMany)
 	}
 	begin := r.record(KindPlan, step{}, false)
 	begin.Plan, begin.AllowLoss = p, r.AllowLoss
@@ -262,6 +254,9 @@ func (h *Hunk) stale(p *Plan, s *cloud.Snapshot) string {
 				}
 				return ""
 			}
+		}
+		if len(s.Gaps) > 0 { // a list that does not show may be there all the same
+			return "it could not be read again: " + s.Gaps[0].Cause
 		}
 		return providers.ErrStale.Error()
 	}

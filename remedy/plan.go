@@ -139,6 +139,14 @@ func (p *Plan) Changes() int {
 	return n
 }
 
+// Within returns an error if p makes more than limit writes; zero is no limit.
+func (p *Plan) Within(limit int) error {
+	if n := p.Changes(); limit > 0 && n > limit {
+		return fmt.Errorf("the plan makes %d changes, and at most %d are allowed", n, limit)
+	}
+	return nil
+}
+
 // Lossy says whether the way that is tried first loses more than was asked.
 func (h *Hunk) Lossy() bool { return !h.Ways[0].Proof.Loss.IsEmpty() }
 

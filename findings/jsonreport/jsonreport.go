@@ -88,9 +88,6 @@ func Read(r io.Reader) (*findings.Report, error) {
 				return nil, fmt.Errorf("JSON report: finding %d has exposure %d, of %d", i, at, len(report.Exposures))
 			}
 		}
-		if f.PathTo < 0 || f.PathTo > 0 && f.PathTo >= len(report.Exposures) {
-			return nil, fmt.Errorf("JSON report: finding %d has a path to exposure %d, of %d", i, f.PathTo, len(report.Exposures))
-		}
 		if f.Scope == (cloud.Scope{}) {
 			f.Scope = scopeOf(report, f)
 		}

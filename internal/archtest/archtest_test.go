@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"findings/jsonreport":    {"findings", "findings/escape", "cloud", "traffic"},
 	"findings/text":          {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"findings/html":          {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
+	"findings/annotations":   {"findings", "findings/escape", "findings/outline"},
 	"findings/markdown":      {"findings", "findings/escape", "findings/outline", "cloud", "traffic"},
 	"internal/archtest":      {},
 	"internal/config":        {"findings", "findings/escape", "traffic"},

@@ -52,7 +52,7 @@ func (sys System) sleep(ctx context.Context, d time.Duration) error {
 	if sys.Sleep != nil {
 		return sys.Sleep(ctx, d)
 	}
-	return sleep(ctx, d)
+	return providers.Sleep(ctx, d)
 }
 
 // exit is an error that carries an exit status. With a nil err there is nothing left to say.

@@ -56,9 +56,12 @@ func (x *fixFlags) register(f *pflag.FlagSet) {
 // check refuses flags that contradict each other and reads the plan, before anything is read of a cloud.
 func (x *fixFlags) check(sys System, offline bool) error {
 	if !x.fix {
-		for name, given := range map[string]bool{"dry-run": x.dryRun, "yes": x.yes, "plan": x.plan != "", "journal": x.journal != ""} {
-			if given {
-				return &providers.Hint{Err: fmt.Errorf("--%s is of --fix", name), Next: "add --fix, or leave it out"}
+		for _, f := range []struct {
+			name  string
+			given bool
+		}{{"dry-run", x.dryRun}, {"yes", x.yes}, {"plan", x.plan != ""}, {"journal", x.journal != ""}} {
+			if f.given {
+				return &providers.Hint{Err: fmt.Errorf("--%s is of --fix", f.name), Next: "add --fix, or leave it out"}
 			}
 		}
 		return nil
@@ -248,8 +251,9 @@ func (m *mender) repair(ctx context.Context, report *findings.Report, snapshots 
 		return nil, snapshots, nil
 	case len(plan.Hunks) == 0:
 		return repair, snapshots, nil
-	case x.maxChanges > 0 && plan.Changes() > x.maxChanges:
-		repair.Error = fmt.Sprintf("the plan makes %d changes, and --max-changes allows %d: nothing was written", plan.Changes(), x.maxChanges)
+	}
+	if err := plan.Within(x.maxChanges); err != nil {
+		repair.Error = err.Error() + " by --max-changes: nothing was written"
 		return repair, snapshots, nil
 	}
 	if !x.yes {
@@ -269,7 +273,7 @@ func (m *mender) repair(ctx context.Context, report *findings.Report, snapshots 
 	fmt.Fprintf(m.sys.Stderr, "journal: %s (`cloudaudit undo` takes back what is in it)\n", shown(file.Path()))
 
 	runner := newRunner(m.sys, m.sources, file)
-	runner.AllowLoss, runner.MaxChanges, runner.ConfirmWithin = x.allowLoss, x.maxChanges, x.confirmWithin
+	runner.AllowLoss, runner.ConfirmWithin = x.allowLoss, x.confirmWithin
 	outcome, err := runner.Do(ctx, plan)
 	if err != nil {
 		repair.Error = err.Error()
@@ -413,7 +417,7 @@ func (m *mender) readAgain(ctx context.Context, snapshots []*cloud.Snapshot, pla
 
 // newRunner returns what carries out plans, with those of the sources that can write.
 func newRunner(sys System, sources []source, j remedy.Journal) *remedy.Runner {
-	r := &remedy.Runner{Fixers: map[string]providers.Fixer{}, Journal: j, Now: time.Now, Sleep: sleep}
+	r := &remedy.Runner{Fixers: map[string]providers.Fixer{}, Journal: j, Now: sys.now, Sleep: sys.sleep}
 	for _, s := range sources {
 		if f, ok := s.provider.(providers.Fixer); ok {
 			r.Fixers[s.name] = f
@@ -423,18 +427,6 @@ func newRunner(sys System, sources []source, j remedy.Journal) *remedy.Runner {
 		fmt.Fprintf(sys.Stderr, "%s %s: %s\n", shown(h.Scope.String()), shown(h.List.Ref.ID), shown(strings.TrimSpace(text)))
 	}
 	return r
-}
-
-// sleep waits for d, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // openJournal makes the journal of plan.

@@ -4,19 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cloudaudit/cloudaudit/findings"
-	"github.com/cloudaudit/cloudaudit/findings/escape"
-	"github.com/cloudaudit/cloudaudit/findings/outline"
+	"github.com/cloudaudit/cloudaudit/findings/annotations"
 	"github.com/cloudaudit/cloudaudit/providers"
 )
-
-// mostAnnotations is how many annotations of a level GitHub shows of one step
-// (https://docs.github.com/rest/checks/runs).
-const mostAnnotations = 10
 
 // newGitHub is the command by which the GitHub Action tells the runner what a report says.
 func newGitHub(sys System) *cobra.Command {
@@ -45,8 +39,7 @@ func newGitHub(sys System) *cobra.Command {
 			if !annotate {
 				return nil
 			}
-			_, err = fmt.Fprint(sys.Stdout, annotations(report))
-			return err
+			return annotations.Write(sys.Stdout, report)
 		},
 	}
 	cmd.Flags().StringVar(&outputs, "outputs", "", "append the counts to this `file`, as name=value")
@@ -71,47 +64,4 @@ func actionOutputs(r *findings.Report) string {
 	}
 	return fmt.Sprintf("complete=%t\nfindings=%d\nnew-findings=%d\nerrors=%d\nwarnings=%d\nnotes=%d\n",
 		r.Complete, all, fresh, levels[findings.Error], levels[findings.Warning], levels[findings.Note])
-}
-
-// annotations returns the most severe findings as workflow commands, as many of each level as GitHub shows, and says how many
-// it leaves out (https://docs.github.com/actions/reference/workflow-commands-for-github-actions).
-func annotations(r *findings.Report) string {
-	var b strings.Builder
-	for _, l := range []struct {
-		level   findings.Level
-		command string
-	}{{findings.Error, "error"}, {findings.Warning, "warning"}, {findings.Note, "notice"}} {
-		n := 0
-		for i := range r.Findings {
-			f := &r.Findings[i]
-			if f.Level != l.level || !f.Open() {
-				continue
-			}
-			if n++; n > mostAnnotations {
-				continue
-			}
-			check, _ := findings.CheckOf(f.RuleID)
-			properties := "title=" + property(strings.TrimSpace(f.RuleID+" "+check.Name))
-			if f.Location != nil {
-				properties = fmt.Sprintf("file=%s,line=%d,", property(f.Location.File), f.Location.Line) + properties
-			}
-			fmt.Fprintf(&b, "::%s %s::%s\n", l.command, properties, data(f.Message))
-		}
-		if n > mostAnnotations {
-			fmt.Fprintf(&b, "%s more in the summary and the report\n", outline.Count(n-mostAnnotations, string(l.level)))
-		}
-	}
-	if !r.Complete {
-		b.WriteString("::warning title=Incomplete::Not everything that was asked for could be read. What was not read is not clean.\n")
-	}
-	return b.String()
-}
-
-// data and property write text as the runner reads it in a command and in a property of one.
-func data(s string) string {
-	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(escape.Line(escape.Visible(s)))
-}
-
-func property(s string) string {
-	return strings.NewReplacer(":", "%3A", ",", "%2C").Replace(data(s))
 }

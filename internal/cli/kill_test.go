@@ -310,7 +310,7 @@ func TestExpiredFixIsUndone(t *testing.T) {
 	if got := digests(s.snapshots()); status != cli.ExitNotFixed || !sameLists(got, before) {
 		t.Errorf("status %d, and the lists differ: %v\n%s", status, differing(got, before), stderr)
 	}
-	if !strings.Contains(stderr, "was not confirmed by") || !strings.Contains(out, "--max-changes allows 1") {
+	if !strings.Contains(stderr, "was not confirmed by") || !strings.Contains(out, "at most 1 are allowed by --max-changes") {
 		t.Errorf("it says\n%s", stderr)
 	}
 }

@@ -89,9 +89,6 @@ func open(path string, flags int) (*File, error) {
 		f.file, err = os.OpenFile(path, flags|os.O_RDWR|os.O_APPEND, 0o600)
 	}
 	if err == nil {
-		err = durable.Lock(f.file)
-	}
-	if err == nil {
 		err = durable.SyncDir(dir)
 	}
 	if errors.Is(err, durable.ErrHeld) {

@@ -84,14 +84,7 @@ func (p *Provider) sleep(ctx context.Context, d time.Duration) error {
 	if p.config.Sleep != nil {
 		return p.config.Sleep(ctx, d)
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return providers.Sleep(ctx, d)
 }
 
 // Found says, without any request, where credentials of AWS seem to be, or "" if there is no sign of any.

@@ -103,19 +103,7 @@ func New(c Config) *Provider {
 		t.ResponseHeaderTimeout = time.Minute
 		c.Transport = t
 	}
-	return &Provider{config: c, log: c.Log, slots: make(chan struct{}, c.Concurrency), now: time.Now, sleep: sleep}
-}
-
-// sleep waits for d, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return &Provider{config: c, log: c.Log, slots: make(chan struct{}, c.Concurrency), now: time.Now, sleep: providers.Sleep}
 }
 
 // Scopes lists the teams of the tokens, one scope each. A token whose team cannot be named is a scope all the same, called

@@ -2,6 +2,7 @@ package do
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -108,11 +109,13 @@ func TestPlanIsTamperProofAndSaysWhatItDoes(t *testing.T) {
 		t.Errorf("%v, %v", commands, err)
 	}
 	runner := runner(provider, &discard{})
-	runner.MaxChanges = 2
-	if _, err := runner.Do(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "3 changes") {
+	if err := plan.Within(2); err == nil || !strings.Contains(err.Error(), "3 changes") {
 		t.Errorf("more changes than allowed: %v", err)
 	}
-	runner.Journal, runner.MaxChanges = nil, 0
+	if err := errors.Join(plan.Within(3), plan.Within(0)); err != nil {
+		t.Errorf("as many as allowed: %v", err)
+	}
+	runner.Journal = nil
 	if _, err := runner.Do(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "journal") {
 		t.Errorf("without a journal: %v", err)
 	}

@@ -340,7 +340,7 @@ func (w *writer) wait(ctx context.Context, op *compute.Operation) error {
 		case op.Done():
 			return nil
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := providers.Sleep(ctx, pause); err != nil {
 			return err
 		}
 		pause = min(pause*3/2, max(patience.most, time.Millisecond))

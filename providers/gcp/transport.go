@@ -2,7 +2,6 @@ package gcp
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/cloudaudit/cloudaudit/providers"
 )
 
 // patience bounds how long a call is tried: so many attempts in all, with waits that begin at first, grow by half and
@@ -72,7 +73,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			_ = resp.Body.Close()
 		}
 		t.log.Debug("asking again", "path", r.URL.Path, "because", why, "attempt", attempt, "wait", pause)
-		if err := sleep(ctx, pause); err != nil {
+		if err := providers.Sleep(ctx, pause); err != nil {
 			return nil, err
 		}
 		wait = min(wait*3/2, t.patience.most)
@@ -127,17 +128,6 @@ func retryAfter(resp *http.Response, most time.Duration) time.Duration {
 		return 0
 	}
 	return min(time.Duration(seconds)*time.Second, most)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // once sends r when there is room, and holds the place until the answer is read.
