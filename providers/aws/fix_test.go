@@ -190,24 +190,11 @@ func planBy(t testing.TB, p *aws.Provider, o remedy.Options) *remedy.Plan {
 	return remedy.New(snapshots, providertest.Findings(o.Ports, snapshots), map[string]providers.Rewriter{"aws": p}, o)
 }
 
-// kept is a journal in memory.
-type kept struct{ records []json.RawMessage }
-
-func (k *kept) Append(record any) error {
-	text, err := json.Marshal(record)
-	k.records = append(k.records, text)
-	return err
-}
-
-func runner(f providers.Fixer, j remedy.Journal) *remedy.Runner {
-	return &remedy.Runner{Fixers: map[string]providers.Fixer{"aws": f}, Journal: j, Now: time.Now, Sleep: noWait}
-}
-
 // mend carries out plan and verifies it, and returns the journal.
-func mend(t failer, f providers.Fixer, plan *remedy.Plan, loss bool) (*remedy.Runner, *kept) {
+func mend(t failer, f providers.Fixer, plan *remedy.Plan, loss bool) (*remedy.Runner, *providertest.Journal) {
 	t.Helper()
-	j := &kept{}
-	r := runner(f, j)
+	j := &providertest.Journal{}
+	r := providertest.Runner("aws", f, j)
 	r.AllowLoss = loss
 	outcome, err := r.Do(t.Context(), plan)
 	if err == nil {
@@ -219,9 +206,9 @@ func mend(t failer, f providers.Fixer, plan *remedy.Plan, loss bool) (*remedy.Ru
 	return r, j
 }
 
-func undo(t failer, r *remedy.Runner, j *kept) {
+func undo(t failer, r *remedy.Runner, j *providertest.Journal) {
 	t.Helper()
-	h, err := remedy.ReadHistory(j.records)
+	h, err := remedy.ReadHistory(j.Records)
 	if err == nil {
 		err = r.Undo(t.Context(), h, false)
 	}

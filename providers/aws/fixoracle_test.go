@@ -17,6 +17,7 @@ import (
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/ec2"
 	"github.com/cloudaudit/cloudaudit/providers/aws"
+	"github.com/cloudaudit/cloudaudit/providers/providertest"
 	"github.com/cloudaudit/cloudaudit/remedy"
 )
 
@@ -145,7 +146,7 @@ func TestFixVectors(t *testing.T) {
 			}
 			before, was := answers(here), stored(here, true)
 			if !v.Exact {
-				outcome, err := runner(p, &kept{}).Do(t.Context(), plan)
+				outcome, err := providertest.Runner("aws", p, &providertest.Journal{}).Do(t.Context(), plan)
 				if err != nil || outcome.Hunks[0].State != remedy.Skipped || !strings.Contains(outcome.Hunks[0].Reason, "allow the loss") {
 					t.Errorf("a loss without consent: %+v, %v", outcome, err)
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/cloudaudit/cloudaudit/internal/emulate/ec2"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/moto"
 	"github.com/cloudaudit/cloudaudit/providers/aws"
+	"github.com/cloudaudit/cloudaudit/providers/providertest"
 	"github.com/cloudaudit/cloudaudit/remedy"
 )
 
@@ -155,7 +156,7 @@ func TestMotoFix(t *testing.T) {
 		t.Errorf("a second run would write %d changes", again.Changes())
 	}
 	// Another process undoes it, which has not seen the group open.
-	undo(t, runner(atMoto(url, aws.Config{Regions: []string{"us-east-1"}, Ports: []uint16{11211}, Sleep: noWait}), j), j)
+	undo(t, providertest.Runner("aws", atMoto(url, aws.Config{Regions: []string{"us-east-1"}, Ports: []uint16{11211}, Sleep: noWait}), j), j)
 	if diff := cmp.Diff(stored(before, false), stored(described(t, c, group), false)); diff != "" {
 		t.Errorf("undone:\n%s", diff)
 	}

@@ -102,7 +102,7 @@ func TestNothingIsBegunWithoutPermission(t *testing.T) {
 		plan, p, faults := planOf(t, parseRegion(t, fixScene), remedy.Options{}, func(op string, _ *http.Request) emulate.Fault {
 			return emulate.Fault{Refuse: strings.HasPrefix(op, action)}
 		})
-		outcome, err := runner(p, &kept{}).Do(t.Context(), plan)
+		outcome, err := providertest.Runner("aws", p, &providertest.Journal{}).Do(t.Context(), plan)
 		if err != nil || outcome.OK() || !strings.Contains(outcome.Hunks[0].Reason, action+": UnauthorizedOperation") {
 			t.Errorf("%s: %+v, %v", action, outcome, err)
 		}

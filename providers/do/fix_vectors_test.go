@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
@@ -21,22 +20,6 @@ import (
 	"github.com/cloudaudit/cloudaudit/providers/providertest"
 	"github.com/cloudaudit/cloudaudit/remedy"
 )
-
-// discard is a journal that keeps nothing.
-type discard struct{ records []json.RawMessage }
-
-func (d *discard) Append(record any) error {
-	text, err := json.Marshal(record)
-	d.records = append(d.records, text)
-	return err
-}
-
-func runner(f providers.Fixer, j remedy.Journal) *remedy.Runner {
-	return &remedy.Runner{
-		Fixers: map[string]providers.Fixer{Name: f}, Journal: j,
-		Now: time.Now, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
-	}
-}
 
 // packet is one packet, as the oracle asks about it.
 type packet struct {
@@ -160,7 +143,7 @@ func TestFixVectors(t *testing.T) {
 				t.Fatalf("%s: plan %+v", v.Title, plan)
 			}
 			before := answers(&w.Teams[0].Scene)
-			r := runner(o, &discard{})
+			r := providertest.Runner(Name, o, &providertest.Journal{})
 			if !v.Exact {
 				outcome, err := r.Do(t.Context(), plan)
 				if err != nil || outcome.Hunks[0].State != remedy.Skipped || !strings.Contains(outcome.Hunks[0].Reason, "allow the loss") {
@@ -253,7 +236,7 @@ func TestPlansAgainstAnOracle(t *testing.T) {
 				}
 			}
 		}
-		r := runner(looking{o.Provider, func() { look(false) }}, &discard{})
+		r := providertest.Runner(Name, looking{o.Provider, func() { look(false) }}, &providertest.Journal{})
 		outcome, err := r.Do(t.Context(), plan)
 		if err == nil {
 			err = r.Verify(t.Context(), plan, outcome)
@@ -262,7 +245,7 @@ func TestPlansAgainstAnOracle(t *testing.T) {
 			rt.Fatalf("%+v, %v", outcome, err)
 		}
 		look(true)
-		history, err := remedy.ReadHistory(r.Journal.(*discard).records)
+		history, err := remedy.ReadHistory(r.Journal.(*providertest.Journal).Records)
 		if err == nil {
 			err = r.Undo(t.Context(), history, false)
 		}

@@ -108,7 +108,7 @@ func TestPlanIsTamperProofAndSaysWhatItDoes(t *testing.T) {
 	if err != nil || len(commands) != 1 || !strings.HasPrefix(commands[0], "doctl compute firewall add-rules fw-all --inbound-rules 'protocol:tcp,ports:11211,address:") {
 		t.Errorf("%v, %v", commands, err)
 	}
-	runner := runner(provider, &discard{})
+	runner := providertest.Runner(Name, provider, &providertest.Journal{})
 	if err := plan.Within(2); err == nil || !strings.Contains(err.Error(), "3 changes") {
 		t.Errorf("more changes than allowed: %v", err)
 	}
@@ -138,7 +138,7 @@ func TestKeepPrivate(t *testing.T) {
 	} {
 		w := fixScene()
 		plan, provider := planOf(t, w, nil, remedy.Options{KeepPrivate: test.keep})
-		outcome, err := runner(provider, &discard{}).Do(t.Context(), plan)
+		outcome, err := providertest.Runner(Name, provider, &providertest.Journal{}).Do(t.Context(), plan)
 		if err != nil || len(outcome.Hunks) != 2 {
 			t.Fatalf("%s: %+v, %v", name, outcome, err)
 		}

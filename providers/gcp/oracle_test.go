@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
@@ -22,22 +21,6 @@ import (
 	"github.com/cloudaudit/cloudaudit/providers/providertest"
 	"github.com/cloudaudit/cloudaudit/remedy"
 )
-
-// discard is a journal that nobody reads but the test.
-type discard struct{ records []json.RawMessage }
-
-func (d *discard) Append(record any) error {
-	text, err := json.Marshal(record)
-	d.records = append(d.records, text)
-	return err
-}
-
-func runner(f providers.Fixer, j remedy.Journal) *remedy.Runner {
-	return &remedy.Runner{
-		Fixers: map[string]providers.Fixer{Name: f}, Journal: j,
-		Now: time.Now, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
-	}
-}
 
 // planOf plans the mending of project p.
 func planOf(t testing.TB, p providers.Rewriter, s *cloud.Snapshot, o remedy.Options) *remedy.Plan {
@@ -236,7 +219,7 @@ func TestFixVectors(t *testing.T) {
 				}
 				names[plan.Hunks[0].Ways[0].Name] = true
 				before := answers(p)
-				r := runner(provider, &discard{})
+				r := providertest.Runner(Name, provider, &providertest.Journal{})
 				outcome, err := r.Do(t.Context(), plan)
 				if err == nil {
 					err = r.Verify(t.Context(), plan, outcome)
@@ -322,7 +305,7 @@ func TestPlansAgainstAnOracle(t *testing.T) {
 				}
 			}
 		}
-		r := runner(looking{o, func() { look(false) }}, &discard{})
+		r := providertest.Runner(Name, looking{o, func() { look(false) }}, &providertest.Journal{})
 		outcome, err := r.Do(t.Context(), plan)
 		if err == nil {
 			err = r.Verify(t.Context(), plan, outcome)
@@ -338,7 +321,7 @@ func TestPlansAgainstAnOracle(t *testing.T) {
 			states[h.State]++
 		}
 		look(outcome.OK())
-		history, err := remedy.ReadHistory(r.Journal.(*discard).records)
+		history, err := remedy.ReadHistory(r.Journal.(*providertest.Journal).Records)
 		if err == nil {
 			err = r.Undo(t.Context(), history, false)
 		}

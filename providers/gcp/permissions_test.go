@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudaudit/cloudaudit/internal/emulate"
 	"github.com/cloudaudit/cloudaudit/internal/emulate/gce"
+	"github.com/cloudaudit/cloudaudit/providers/providertest"
 	"github.com/cloudaudit/cloudaudit/remedy"
 )
 
@@ -62,11 +63,11 @@ func TestWritePermissions(t *testing.T) {
 	faults := emulate.WithFaults(fixScene(), nil)
 	p := open(t, faults, Config{})
 	plan := planOf(t, p, read(t, p, "p"), remedy.Options{})
-	r := runner(p, &discard{})
+	r := providertest.Runner(Name, p, &providertest.Journal{})
 	if _, err := r.Do(t.Context(), plan); err != nil {
 		t.Fatal(err)
 	}
-	history, err := remedy.ReadHistory(r.Journal.(*discard).records)
+	history, err := remedy.ReadHistory(r.Journal.(*providertest.Journal).Records)
 	if err == nil {
 		err = r.Undo(t.Context(), history, false)
 	}

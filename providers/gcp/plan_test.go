@@ -112,7 +112,7 @@ func TestSharedNetwork(t *testing.T) {
 			t.Fatalf("%v: %+v", order, plan)
 		}
 	}
-	outcome, err := runner(p, &discard{}).Do(t.Context(), plan)
+	outcome, err := providertest.Runner(Name, p, &providertest.Journal{}).Do(t.Context(), plan)
 	if err != nil || outcome.Hunks[0].State != remedy.Applied || len(w.Projects[0].Firewalls) != 3 {
 		t.Fatalf("%+v, %v", outcome, err)
 	}
@@ -136,7 +136,7 @@ func TestSpareOfOthers(t *testing.T) {
 	if len(plan.Hunks) != 1 || plan.Hunks[0].Lossy() {
 		t.Fatalf("%+v", plan)
 	}
-	r := runner(p, &discard{})
+	r := providertest.Runner(Name, p, &providertest.Journal{})
 	outcome, err := r.Do(t.Context(), plan)
 	if err == nil {
 		err = r.Verify(t.Context(), plan, outcome)
@@ -172,7 +172,7 @@ func TestOneRuleThatCannotBeChanged(t *testing.T) {
 			t.Errorf("refused: %+v", r)
 		}
 	}
-	r := runner(p, &discard{})
+	r := providertest.Runner(Name, p, &providertest.Journal{})
 	outcome, err := r.Do(t.Context(), plan)
 	if err == nil {
 		err = r.Verify(t.Context(), plan, outcome)
@@ -197,7 +197,7 @@ func TestNoRoomForARule(t *testing.T) {
 		p.FirewallQuota = 1
 		plan, provider := planned(t, w, remedy.Options{})
 		before := stored(p)
-		outcome, err := runner(provider, &discard{}).Do(t.Context(), plan)
+		outcome, err := providertest.Runner(Name, provider, &providertest.Journal{}).Do(t.Context(), plan)
 		if err != nil || outcome.Hunks[0].State != remedy.Skipped || !strings.Contains(outcome.Hunks[0].Reason, "Quota 'FIREWALLS' exceeded") {
 			t.Errorf("%+v, %v", outcome, err)
 		}

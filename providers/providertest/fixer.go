@@ -44,22 +44,34 @@ func RunFixer(t *testing.T, c FixerCloud) {
 	t.Run("a process that is killed", c.killed)
 }
 
-// memory is a journal in memory that is full after some records.
-type memory struct {
-	records []json.RawMessage
-	room    int // records that still fit; negative for any number
+// Journal is a journal in memory.
+type Journal struct {
+	Records []json.RawMessage
+	room    *int // records that still fit; nil is any number
 }
 
 var errFull = errors.New("no space left")
 
-func (m *memory) Append(record any) error {
-	if m.room == 0 {
-		return errFull
+// Append keeps record.
+func (j *Journal) Append(record any) error {
+	if j.room != nil {
+		if *j.room == 0 {
+			return errFull
+		}
+		*j.room--
 	}
-	m.room--
 	text, err := json.Marshal(record)
-	m.records = append(m.records, text)
+	j.Records = append(j.Records, text)
 	return err
+}
+
+// Runner returns a runner with f as the fixer of provider, that never waits.
+func Runner(provider string, f providers.Fixer, j remedy.Journal) *remedy.Runner {
+	return &remedy.Runner{
+		Fixers: map[string]providers.Fixer{provider: f}, Journal: j,
+		Now:   func() time.Time { return time.Unix(1_790_000_000, 0) },
+		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	}
 }
 
 // fixing is a scene with the plan for it.
@@ -69,21 +81,19 @@ type fixing struct {
 	faults *emulate.Faults
 	meddle func()
 	runner *remedy.Runner
-	memory *memory
+	memory *Journal
 	before []*cloud.Snapshot
 	plan   *remedy.Plan
 }
 
 func (c FixerCloud) open(t *testing.T, match func(string, *http.Request) emulate.Fault) *fixing {
 	t.Helper()
-	f := &fixing{c: c, memory: &memory{room: -1}}
+	f := &fixing{c: c, memory: &Journal{}}
 	f.fixer, f.faults, f.meddle = c.Open(t, match)
 	f.before = read(t, f.fixer)
 	f.plan = f.newPlan(f.before)
-	f.runner = &remedy.Runner{
-		Fixers: map[string]providers.Fixer{f.before[0].Scope.Provider: f.fixer}, Journal: f.memory, AllowLoss: c.AllowLoss,
-		Now: func() time.Time { return time.Unix(1_790_000_000, 0) }, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
-	}
+	f.runner = Runner(f.before[0].Scope.Provider, f.fixer, f.memory)
+	f.runner.AllowLoss = c.AllowLoss
 	if len(f.plan.Hunks) == 0 {
 		t.Fatalf("the scene has nothing to mend: %+v", f.plan.Refused)
 	}
@@ -193,7 +203,7 @@ func trifles(p *remedy.Plan, lost traffic.Set) bool {
 // history returns what the journal tells.
 func (f *fixing) history(t *testing.T) *remedy.History {
 	t.Helper()
-	h, err := remedy.ReadHistory(f.memory.records)
+	h, err := remedy.ReadHistory(f.memory.Records)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +235,7 @@ func (c FixerCloud) fix(t *testing.T) {
 		t.Errorf("a second run: %d hunks, %d writes, %v", len(second.Hunks), f.writes()-writes, err)
 	}
 	// The first plan cannot be carried out again.
-	f.memory.records = nil
+	f.memory.Records = nil
 	if outcome, err = f.runner.Do(t.Context(), f.plan); err != nil || outcome.OK() || f.writes() != writes {
 		t.Errorf("the plan was carried out again: %s, %v", summary(outcome), err)
 	}
@@ -344,11 +354,12 @@ func (c FixerCloud) killed(t *testing.T) {
 	if _, err := whole.runner.Do(t.Context(), whole.plan); err != nil {
 		t.Fatal(err)
 	}
-	for n := range len(whole.memory.records) {
+	for n := range len(whole.memory.Records) {
 		for _, finish := range []bool{false, true} {
 			t.Run(strconv.Itoa(n)+map[bool]string{true: " finished", false: " undone"}[finish], func(t *testing.T) {
 				f := c.open(t, nil)
-				f.memory.room = n
+				room := n
+				f.memory.room = &room
 				if _, err := f.runner.Do(t.Context(), f.plan); !errors.Is(err, errFull) {
 					t.Fatalf("the journal was full, and Do returned %v", err)
 				}
@@ -359,27 +370,28 @@ func (c FixerCloud) killed(t *testing.T) {
 					}
 					return
 				}
-				f.memory.room = -1
+				f.memory.room = nil
 				f.ends(t, finish)
 			})
 		}
 	}
 	// Undoing can be interrupted just as well.
-	records := len(whole.memory.records)
+	records := len(whole.memory.Records)
 	if err := whole.runner.Undo(t.Context(), whole.history(t), false); err != nil {
 		t.Fatal(err)
 	}
-	for n := range len(whole.memory.records) - records {
+	for n := range len(whole.memory.Records) - records {
 		f := c.open(t, nil)
 		if _, err := f.runner.Do(t.Context(), f.plan); err != nil {
 			t.Fatal(err)
 		}
-		f.memory.room = n
+		room := n
+		f.memory.room = &room
 		if err := f.runner.Undo(t.Context(), f.history(t), false); !errors.Is(err, errFull) {
 			t.Fatalf("the journal was full, and Undo returned %v", err)
 		}
 		f.narrower(t)
-		f.memory.room = -1
+		f.memory.room = nil
 		f.ends(t, false)
 	}
 }
