@@ -220,6 +220,7 @@ type mender struct {
 	sources   []source
 	rewriters map[string]providers.Rewriter
 	options   remedy.Options
+	expired   error // an earlier fix that was not confirmed could not be undone
 }
 
 // prepare returns the plan to carry out: a new one, or the one in the file that --plan names.
@@ -249,6 +250,9 @@ func (m *mender) repair(ctx context.Context, report *findings.Report, snapshots 
 	switch {
 	case x.dryRun:
 		return nil, snapshots, nil
+	case m.expired != nil:
+		repair.Error = "nothing was written, for an earlier fix that was not confirmed is to be undone first: " + m.expired.Error()
+		return repair, snapshots, nil
 	case len(plan.Hunks) == 0:
 		return repair, snapshots, nil
 	}
@@ -303,12 +307,6 @@ func (m *mender) repair(ctx context.Context, report *findings.Report, snapshots 
 
 // mend repairs, and returns the report of what is left.
 func (m *mender) mend(ctx context.Context, q cloud.Question, report *findings.Report, snapshots []*cloud.Snapshot, o probe.Options) (*findings.Report, []*cloud.Snapshot, error) {
-	if !m.flags.mend.dryRun {
-		if err := undoExpired(ctx, m.sys, m.sources); err != nil {
-			report.Repair = &findings.Repair{Results: []findings.Repaired{}, Error: "nothing was written, for an earlier fix that was not confirmed is to be undone first: " + err.Error()}
-			return report, snapshots, nil
-		}
-	}
 	repair, after, err := m.repair(ctx, report, snapshots)
 	if err != nil || repair == nil {
 		return report, snapshots, err

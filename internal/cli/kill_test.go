@@ -310,6 +310,11 @@ func TestExpiredFixIsUndone(t *testing.T) {
 	if got := digests(s.snapshots()); status != cli.ExitNotFixed || !sameLists(got, before) {
 		t.Errorf("status %d, and the lists differ: %v\n%s", status, differing(got, before), stderr)
 	}
+	// What was opened again is in the report.
+	_, now, _ := s.run("scan", "--provider", "do", "--format", "json")
+	if n := strings.Count(out, `"rule_id"`); n != strings.Count(now, `"rule_id"`) || n == 0 {
+		t.Errorf("%d findings, and there are %d", n, strings.Count(now, `"rule_id"`))
+	}
 	if !strings.Contains(stderr, "was not confirmed by") || !strings.Contains(out, "at most 1 are allowed by --max-changes") {
 		t.Errorf("it says\n%s", stderr)
 	}

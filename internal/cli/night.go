@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
@@ -183,7 +184,7 @@ func (n *night) close() {
 func (n *night) keep(ctx context.Context, report, old *findings.Report, atLeast findings.Level) error {
 	var name string
 	if n.dir != nil {
-		name = state.ReportName(n.started, newUUID()[:8])
+		name = state.ReportName(n.started, uuid.NewString()[:8])
 		if err := n.save(name, report); err != nil {
 			return err
 		}

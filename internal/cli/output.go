@@ -3,13 +3,14 @@ package cli
 import (
 	"bytes"
 	"cmp"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/cloudaudit/cloudaudit/cloud"
 	"github.com/cloudaudit/cloudaudit/findings"
@@ -143,19 +144,10 @@ func newRun(sys System) findings.Run {
 		}
 	}
 	if sys.Getenv("SOURCE_DATE_EPOCH") == "" {
-		run.ID = newUUID()
+		run.ID = uuid.NewString()
 		run.Started = sys.now().UTC()
 	}
 	return run
-}
-
-// newUUID returns a random UUID, version 4 of RFC 9562.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, and ends the program if it could
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // anchor returns the line that stands for whatever has no line of its own: of the configuration, or else of the workflow

@@ -141,6 +141,10 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source, n
 	}
 
 	run := newRun(sys)
+	var expired error
+	if flags.mend.fix && !flags.mend.dryRun {
+		expired = undoExpired(ctx, sys, sources) // before anything is read: it opens again what it undoes
+	}
 	snapshots, err := gather(ctx, sys, &flags.in, &flags.manners, log, sources)
 	if err != nil {
 		return err
@@ -154,7 +158,7 @@ func scan(ctx context.Context, sys System, flags *scanFlags, sources []source, n
 	}
 	rewriters := rewritersOf(&flags.in, sys, sources, snapshots)
 	if flags.mend.fix {
-		m := mender{sys: sys, flags: flags, sources: sources, rewriters: rewriters, options: mending}
+		m := mender{sys: sys, flags: flags, sources: sources, rewriters: rewriters, options: mending, expired: expired}
 		if report, snapshots, err = m.mend(ctx, question, report, snapshots, options); err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	compute "cloud.google.com/go/compute/apiv1"
 	"cloud.google.com/go/compute/apiv1/computepb"
+	"github.com/google/uuid"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/protobuf/proto"
 
@@ -170,12 +170,7 @@ func (w *writer) read(ctx context.Context) (*cloud.List, map[string]bool, error)
 }
 
 // requestID returns a new UUID, by which Google knows a request that it has got before.
-func requestID() *string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // it never fails (https://pkg.go.dev/crypto/rand#Read)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return proto.String(fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
-}
+func requestID() *string { return proto.String(uuid.NewString()) }
 
 // send sends the one write that makes is of was; one of the two may be nothing.
 func (w *writer) send(ctx context.Context, was, is draft) (*compute.Operation, error) {
