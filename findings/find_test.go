@@ -348,7 +348,7 @@ func TestFind(t *testing.T) {
 			ends: func(sg []cloud.Layer) []cloud.Endpoint {
 				return []cloud.Endpoint{public(1, sg...), public(2, behind(sg[0].Lists[0], group(t, "sg-2", "b allow tcp from 128.0.0.0/1"))...)}
 			},
-			want: "CA102 a with b of tcp 54.84.1.1, tcp 54.84.1.2\nCA102 b with a of tcp 54.84.1.2",
+			want: "CA102 a with b of tcp 54.84.1.2, tcp 54.84.1.1\nCA102 b with a of tcp 54.84.1.2",
 		},
 		{
 			name: "one half here, the other there", group: group(t, "sg-1", "a allow "+world),

@@ -43,7 +43,7 @@ Exit status: 1, for there are findings; with --fail-on, --severity and --fix as 
 			flags.in.concurrency = 16
 			if flags.mend.fix {
 				// Nothing real is changed: there is nothing to ask, to limit, or to keep for later.
-				flags.mend.yes = true
+				flags.mend.yes, flags.mend.passes = true, true
 				if !cmd.Flags().Changed("max-changes") {
 					flags.mend.maxChanges = 0
 				}

@@ -36,7 +36,8 @@ type fixFlags struct {
 	keepPrivate   []string
 	confirmWithin time.Duration
 
-	given *remedy.Plan // what --plan names, to be carried out
+	given  *remedy.Plan // what --plan names, to be carried out
+	passes bool         // the clouds end with the run, and so does the journal: there is nothing to undo later
 }
 
 func (x *fixFlags) register(f *pflag.FlagSet) {
@@ -273,8 +274,10 @@ func (m *mender) repair(ctx context.Context, report *findings.Report, snapshots 
 		return repair, snapshots, nil
 	}
 	defer file.Close()
-	repair.Journal = file.Path()
-	fmt.Fprintf(m.sys.Stderr, "journal: %s (`cloudaudit undo` takes back what is in it)\n", shown(file.Path()))
+	if !x.passes {
+		repair.Journal = file.Path()
+		fmt.Fprintf(m.sys.Stderr, "journal: %s (`cloudaudit undo` takes back what is in it)\n", shown(file.Path()))
+	}
 
 	runner := newRunner(m.sys, m.sources, file)
 	runner.AllowLoss, runner.ConfirmWithin = x.allowLoss, x.confirmWithin
